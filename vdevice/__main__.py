@@ -1,0 +1,5 @@
+"""`python -m vdevice` is the `vdevice` command."""
+
+from vdevice.cli import main
+
+main()

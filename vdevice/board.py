@@ -1,0 +1,82 @@
+"""The live state of the device and of all targets: what the status registers and the command line read.
+
+In memory and written on the event loop only, so that whoever reads it sees one consistent moment. It never touches
+the disk: the outbox keeps the counters and puts them here.
+"""
+
+import time
+from collections import Counter
+
+import msgspec
+
+from vdevice.model import TARGETS, ErrorCode, TargetStatus
+
+
+class TargetState(msgspec.Struct):
+    """What is known of one target. Times are UTC seconds, `latency_ms` is accept to delivery."""
+
+    configured: bool = False
+    enabled: bool = False
+    accepted: int = 0
+    delivered: int = 0
+    failed: int = 0
+    discarded: int = 0
+    sending: int = 0
+    retrying: int = 0
+    attempts: int = 0
+    http_status: int = 0
+    latency_ms: int = 0
+    finished_at: int = 0
+    error: ErrorCode = ErrorCode.NONE
+    error_text: str = ""
+    rejected: int = 0
+
+    @property
+    def queued(self) -> int:
+        """Strings waiting or being sent."""
+        return self.accepted - self.delivered - self.failed - self.discarded
+
+    @property
+    def status(self) -> TargetStatus:
+        """The state register."""
+        if not self.configured:
+            return TargetStatus.NOT_CONFIGURED
+        if not self.enabled:
+            return TargetStatus.DISABLED
+        if self.sending:
+            return TargetStatus.SENDING
+        if self.retrying:
+            return TargetStatus.WAITING_TO_RETRY
+        return TargetStatus.QUEUED if self.queued > 0 else TargetStatus.IDLE
+
+
+class Board:
+    """All targets, and the device's own figures. `waiting` counts what the outbox holds for all targets."""
+
+    def __init__(self) -> None:
+        self.targets: dict[int, TargetState] = {number: TargetState() for number in TARGETS}
+        self.started_at = time.monotonic()
+        self.waiting = 0
+        self.connections: Counter[str] = Counter()
+        self.outbox_full = False
+        self.outbox_failing = False
+        self.delivering = False
+
+    @property
+    def uptime(self) -> int:
+        """Whole seconds since the start."""
+        return int(time.monotonic() - self.started_at)
+
+    @property
+    def healthy(self) -> bool:
+        """Strings can be accepted and are delivered."""
+        return self.delivering and not self.outbox_failing and not self.outbox_full
+
+    def count(self, target: int, *, accepted: int = 0, delivered: int = 0, failed: int = 0, discarded: int = 0) -> None:
+        """Add to the counters of a target and to what waits in all."""
+        state = self.targets[target]
+        state.accepted += accepted
+        state.delivered += delivered
+        state.failed += failed
+        state.discarded += discarded
+        self.waiting += accepted - delivered - failed - discarded

@@ -1,0 +1,181 @@
+"""What a single setting cannot tell: which settings fit the method, and whether URL, headers and payload can work.
+
+Pure: a target in, problems out. `tests/config/test_checks.py` has a line for each.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from email.message import Message
+from urllib.parse import urlsplit
+
+from vdevice.config.schema import Config, Target
+from vdevice.errors import Problem
+
+PARAMETERS = frozenset({"get", "delete", "post-urlencoded", "post-multipart"})
+PAYLOAD = frozenset({"post-raw", "put", "slack", "teams", "mattermost"})
+METHODS_OF = {
+    "parameters": PARAMETERS,
+    "content_type": frozenset({"post-raw", "put"}),
+    "payload": PAYLOAD,
+    "destination": frozenset({"mattermost"}),
+}
+"""Settings that only some methods use."""
+
+LATER = {
+    "completion": frozenset({"content", "commit", "idle"}),
+    "format": frozenset({"length16", "length32", "s7-string", "s7-wstring"}),
+}
+"""Values of the contract that this version does not have yet."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN_HEADERS = frozenset(
+    "host content-length content-type transfer-encoding connection idempotency-key user-agent accept expect upgrade te "
+    "trailer webhook-id webhook-timestamp webhook-signature".split()
+)
+
+
+def content_type_parameter(content_type: str, name: str) -> str | None:
+    """Return a parameter of a media type, like the `charset` of `text/plain; charset=utf-8`."""
+    message = Message()
+    message["Content-Type"] = content_type
+    value = message.get_param(name)
+    return value if isinstance(value, str) else None
+
+
+def is_json(content_type: str) -> bool:
+    """Tell whether a media type is JSON: application/json, or the +json suffix of RFC 6839."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def check_target(target: Target) -> list[Problem]:
+    """Return all that is wrong with a target whose single settings are right."""
+    path = f"targets.{target.number}"
+    checks = (_later, _method, _url, _auth, _headers, _content, _tls)
+    return [Problem(f"{path}.{key}", message) for check in checks for key, message in check(target)]
+
+
+def check_config(config: Config) -> list[Problem]:
+    """Return what is wrong across the sections."""
+    problems = []
+    url = config.outbox.url
+    if url.startswith("nats://"):
+        problems.append(Problem("outbox.url", "NATS is not in this version yet; use sqlite:///vdevice.db"))
+    elif not url.startswith("sqlite:///") or not url.removeprefix("sqlite:///"):
+        problems.append(Problem("outbox.url", f"{url!r} is no outbox; write sqlite:///vdevice.db"))
+    if config.delivery.backoff_max < config.delivery.backoff:
+        problems.append(Problem("delivery.backoff_max", "is below backoff; make it at least as long"))
+    return problems
+
+
+def _later(target: Target) -> Iterator[tuple[str, str]]:
+    for key, values in LATER.items():
+        if getattr(target, key) in values:
+            yield key, f'"{getattr(target, key)}" is not in this version yet; use the default'
+
+
+def _method(target: Target) -> Iterator[tuple[str, str]]:
+    for key, methods in METHODS_OF.items():
+        if getattr(target, key) and target.method not in methods:
+            yield key, f"is not used by method {target.method}; remove it or use {', '.join(sorted(methods))}"
+    if target.payload is None and target.method in {"slack", "teams", "mattermost"}:
+        yield "payload", 'is missing; write the message, like payload = "$VALUE"'
+
+
+def _url(target: Target) -> Iterator[tuple[str, str]]:
+    url = target.url.reveal()
+    scheme, separator, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if not separator:
+        yield "url", "has no scheme; write it like https://example.com/hook"
+    elif scheme.lower() not in {"http", "https"}:
+        yield "url", f"has the scheme {scheme}; only http and https are sent"
+    elif "$" in scheme + authority:
+        yield "url", "has a variable in its host or port; variables may stand in path and query only"
+    elif "@" in authority:
+        yield "url", "holds credentials; put them in auth_user and auth_password"
+    elif "#" in rest:
+        yield "url", "has a fragment (#…), which is never sent; remove it"
+    elif re.search(r"[\x00-\x20\x7f\\]", url):
+        yield "url", "holds a blank, a backslash or a control character; percent-encode it"
+    else:
+        yield from _authority(url)
+
+
+def _authority(url: str) -> Iterator[tuple[str, str]]:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+        if host:
+            host.encode("idna")
+    except (ValueError, UnicodeError):
+        yield "url", "has a host or port that cannot be; write it like https://example.com:8443/hook"
+        return
+    if not host:
+        yield "url", "has no host; write it like https://example.com/hook"
+
+
+def _auth(target: Target) -> Iterator[tuple[str, str]]:
+    if target.bearer_token and (target.auth_user is not None or target.auth_password):
+        yield "bearer_token", "cannot go with auth_user and auth_password; keep one of them"
+    if target.bearer_token and re.search(r"[^\x21-\x7e]", target.bearer_token.reveal()):
+        yield "bearer_token", "holds a blank, a line break or a character that is not ASCII; check where it comes from"
+    if ":" in (target.auth_user or ""):
+        yield "auth_user", "holds a colon, which HTTP Basic cannot send"
+    if target.signing_secret and not _is_base64(target.signing_secret.reveal().removeprefix("whsec_")):
+        yield "signing_secret", "is not base64; write it as the receiver shows it, whsec_…"
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(codecs.decode(text.encode("ascii"), "base64")) and bool(re.fullmatch(r"[A-Za-z0-9+/]+=*", text))
+    except ValueError:
+        return False
+
+
+def _headers(target: Target) -> Iterator[tuple[str, str]]:
+    for name, value in target.headers.items():
+        if not _TOKEN.fullmatch(name):
+            yield f"headers.{name}", "is not a header name"
+        elif name.lower() in _OWN_HEADERS:
+            yield f"headers.{name}", "is set by vdevice itself; remove it"
+        elif name.lower() == "authorization" and (target.bearer_token or target.auth_user is not None):
+            yield f"headers.{name}", "cannot go with auth_user or bearer_token; keep one of them"
+        elif re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value.reveal()):
+            yield f"headers.{name}", "holds a line break or another control character; remove it"
+
+
+def _content(target: Target) -> Iterator[tuple[str, str]]:
+    content_type = target.content_type or ""
+    if re.search(r"[^\x20-\x7e]", content_type):
+        yield "content_type", "holds a character that a header cannot; write it like application/json"
+        return
+    charset = content_type_parameter(content_type, "charset")
+    try:
+        codecs.lookup(charset or "utf-8").encode("")
+    except (LookupError, UnicodeError, TypeError):
+        yield "content_type", f"names the unknown charset {charset!r}; use utf-8"
+    if is_json(content_type):
+        try:
+            json.loads(target.payload or "", parse_constant=_no_constant)
+        except json.JSONDecodeError as error:
+            yield "payload", f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}; variables stand inside strings"
+        except (ValueError, RecursionError) as error:
+            yield "payload", f"is not JSON: {error}"
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _tls(target: Target) -> Iterator[tuple[str, str]]:
+    for key in ("tls_ca", "tls_cert", "tls_key"):
+        file = getattr(target, key)
+        if file is not None and not file.is_file():
+            yield key, f"names {file.name!r}, which is not there; a relative path starts at the config's folder"
+    if target.tls_key and not target.tls_cert:
+        yield "tls_key", "goes with tls_cert; add it"
+    if target.proxy and not re.match(r"http://[^/\s]+/?$", target.proxy.reveal()):
+        yield "proxy", "is not an HTTP proxy; write it like http://10.0.0.1:3128"

@@ -1,0 +1,112 @@
+"""Reads `vdevice.toml` and returns it whole and right, or raises every problem at once."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vdevice.config import checks
+from vdevice.config.decode import decode
+from vdevice.config.schema import Config, Delivery, Device, Files, Modbus, Outbox, Target
+from vdevice.errors import ConfigError, Problem
+from vdevice.model import TARGETS
+
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "device": Device,
+    "modbus": Modbus,
+    "outbox": Outbox,
+    "delivery": Delivery,
+    "files": Files,
+}
+LATER = {"web": "the page", "points": "typed points", "rules": "the protocol converter"}
+"""Sections of the contract that this version does not have yet."""
+
+
+def load(path: Path) -> Config:
+    """Return the config in `path`.
+
+    Raises ConfigError with all problems, each with its path in the file.
+    """
+    return parse(_read(path), path.resolve().parent)
+
+
+def parse(text: str, folder: Path) -> Config:
+    """Return the config that a TOML text holds; relative paths in it start at `folder`. Raises ConfigError."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Problem("", f"not TOML: {error}; check quotes and brackets there")]) from None
+    problems = _unknown_sections(raw)
+    sections: dict[str, Any] = {}
+    for name, kind in SECTIONS.items():
+        table = raw.get(name, {})
+        if not isinstance(table, dict):
+            problems.append(Problem(name, f"is not a table; write [{name}]"))
+            continue
+        if name == "modbus" and "tls" in table:
+            table = {key: value for key, value in table.items() if key != "tls"}
+            problems.append(Problem("modbus.tls", "Modbus over TLS is not in this version yet; remove it"))
+        sections[name], wrong = decode(kind, table, name, folder)
+        problems.extend(wrong)
+    targets = _targets(raw.get("targets", {}), sections.get("delivery") or Delivery(), folder, problems)
+    if all(sections.get(name) is not None for name in SECTIONS):
+        config = Config(folder=folder, targets=targets, **sections)
+        problems.extend(checks.check_config(config))
+        if not problems:
+            return config
+    raise ConfigError(problems)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        message = f"{path.name} is not there; run `vdevice init`, or name another file with --config"
+    except UnicodeDecodeError as error:
+        message = f"{path.name} is not UTF-8 text (byte {error.start}); save it as UTF-8"
+    except OSError as error:
+        message = f"{path.name} cannot be read ({error.strerror}); check its permissions"
+    raise ConfigError([Problem("", message)])
+
+
+def _unknown_sections(raw: dict[str, Any]) -> list[Problem]:
+    problems = []
+    for name in raw:
+        if name in LATER:
+            problems.append(Problem(name, f"{LATER[name]} is not in this version yet; remove it"))
+        elif name not in {*SECTIONS, "targets"}:
+            problems.append(Problem(name, f"is not a section; known are {', '.join([*SECTIONS, 'targets'])}"))
+    return problems
+
+
+def _targets(raw: Any, delivery: Delivery, folder: Path, problems: list[Problem]) -> dict[int, Target]:
+    if not isinstance(raw, dict):
+        problems.append(Problem("targets", "is not a table; write [targets.1] to [targets.64]"))
+        return {}
+    targets: dict[int, Target] = {}
+    seen: dict[int, str] = {}
+    for key, table in raw.items():
+        path = f"targets.{key}"
+        number = int(key) if key.isascii() and key.isdigit() else 0
+        if number not in TARGETS:
+            problems.append(Problem(path, "is not a target; write [targets.1] to [targets.64]"))
+        elif number in seen:
+            problems.append(Problem(path, f"is target {number} again, as targets.{seen[number]}; keep one of them"))
+        elif not isinstance(table, dict):
+            problems.append(Problem(path, f"is not a table; write [targets.{number}]"))
+        else:
+            seen[number] = key
+            given = {"number": number, **msgspec.structs.asdict(delivery)}
+            target, wrong = decode(Target, table, path, folder, given)
+            if target is not None:
+                target = _with_paths(target, folder)
+                wrong = checks.check_target(target)
+                targets[number] = target
+            problems.extend(wrong)
+    return targets
+
+
+def _with_paths(target: Target, folder: Path) -> Target:
+    files = {key: getattr(target, key) for key in ("tls_ca", "tls_cert", "tls_key")}
+    return msgspec.structs.replace(target, **{key: folder / file for key, file in files.items() if file})

@@ -1,0 +1,186 @@
+"""The typed structs of `vdevice.toml`, section by section. Times are seconds unless a name says otherwise."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Meta
+
+from vdevice.config.secret import Secret
+
+Method = Literal[
+    "get", "post-urlencoded", "post-multipart", "post-raw", "put", "delete", "slack", "teams", "mattermost"
+]
+Seconds = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Success = int | Annotated[str, Meta(pattern="^[1-5]xx$")]
+
+
+class Listen:
+    """Where a server listens, from `host:port` or `[v6 address]:port`; port 0 takes a free one."""
+
+    __slots__ = ("host", "port")
+
+    def __init__(self, text: str) -> None:
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise ValueError(f"{text!r} is not host:port; write it like 127.0.0.1:5020")
+        self.host = host.removeprefix("[").removesuffix("]")
+        self.port = int(port)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Listen) and str(other) == str(self)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __repr__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Network:
+    """An address or a network, v4 or v6."""
+
+    __slots__ = ("network",)
+
+    def __init__(self, text: str) -> None:
+        try:
+            self.network = ipaddress.ip_network(text)
+        except ValueError as error:
+            raise ValueError(f"{error}; write an address like 10.0.0.5 or a network like 10.0.0.0/24") from None
+
+    def __contains__(self, address: str) -> bool:
+        try:
+            return ipaddress.ip_address(address) in self.network
+        except ValueError:
+            return False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Network) and other.network == self.network
+
+    def __hash__(self) -> int:
+        return hash(self.network)
+
+    def __repr__(self) -> str:
+        return str(self.network)
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """[device]: who this device is."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=32, pattern="^[ -~]+$")] = "vdevice"
+    timezone: ZoneInfo = msgspec.field(default_factory=lambda: ZoneInfo("UTC"))
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True):
+    """[modbus.clients.<name>]: the name of an address or network, for $SOURCECONNECTION and the log."""
+
+    address: Network
+
+
+class Modbus(msgspec.Struct, frozen=True, kw_only=True):
+    """[modbus]: the Modbus/TCP server and its limits. An empty `allow` lets every address in; 0 is no limit."""
+
+    listen: Listen = msgspec.field(default_factory=lambda: Listen("127.0.0.1:5020"))
+    unit_id: Annotated[int, Meta(ge=1, le=247)] = 1
+    allow: list[Network] = []
+    max_connections: Annotated[int, Meta(ge=0)] = 1000
+    max_connections_per_address: Annotated[int, Meta(ge=0)] = 0
+    idle_timeout: Seconds = 0
+    frame_timeout: Seconds = 10
+    clients: dict[str, Client] = {}
+
+
+class Outbox(msgspec.Struct, frozen=True, kw_only=True):
+    """[outbox]: where strings wait. `keep_failed` is in days, `keep_delivered` in hours."""
+
+    url: str = "sqlite:///vdevice.db"
+    max_messages: Count = 100_000
+    keep_failed: Seconds = 30
+    keep_delivered: Seconds = 24
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """[delivery]: how strings are delivered; each setting may be overridden in a target. `rate` is messages a second."""
+
+    timeout: Positive = 10
+    attempts: Count = 10
+    backoff: Positive = 1
+    backoff_max: Positive = 300
+    max_age: Positive = 86_400
+    parallel: Annotated[int, Meta(ge=1, le=100)] = 1
+    rate: Positive | None = None
+    success: list[Success] | None = None
+    follow_redirects: bool = False
+
+
+class Files(msgspec.Struct, frozen=True, kw_only=True):
+    """[files]: the folder that `file:` values may read from, and the largest file in bytes."""
+
+    root: Path = Path("files")
+    max_bytes: Count = 10 * 1024 * 1024
+
+
+class Target(Delivery, frozen=True, kw_only=True):
+    """[targets.<number>]: one webhook, complete: secrets read, [delivery] filled in."""
+
+    number: int
+    method: Method
+    url: Secret
+    description: str = ""
+    enabled: bool = True
+    debug: bool = False
+    auth_user: str | None = None
+    auth_password: Secret | None = None
+    bearer_token: Secret | None = None
+    signing_secret: Secret | None = None
+    headers: dict[str, Secret] = {}
+    parameters: list[tuple[str, str]] = []
+    content_type: str | None = None
+    payload: str | None = None
+    destination: str | None = None
+    raw_variables: bool = False
+    completion: Literal["request", "content", "commit", "idle"] = "request"
+    byte_order: Literal["big", "little"] = "big"
+    format: Literal["nul", "fixed", "length16", "length32", "s7-string", "s7-wstring"] = "nul"
+    encoding: Literal["utf-8", "ascii", "latin-1", "cp1252", "utf-16-be", "utf-16-le"] = "utf-8"
+    trigger: Literal["write", "change"] = "write"
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    proxy: Secret | None = None
+
+    @property
+    def name(self) -> str:
+        """The parameter's name, as variables and logs show it."""
+        return f"target/{self.number}"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """All of `vdevice.toml`. `folder` is the config's own, which relative paths start from."""
+
+    folder: Path
+    device: Device
+    modbus: Modbus
+    outbox: Outbox
+    delivery: Delivery
+    files: Files
+    targets: dict[int, Target]
+
+    @property
+    def outbox_file(self) -> Path:
+        """The SQLite file of the outbox."""
+        return self.folder / self.outbox.url.removeprefix("sqlite:///")
+
+    @property
+    def files_root(self) -> Path:
+        """The folder that `file:` values may read from."""
+        return self.folder / self.files.root
+
+    def client_name(self, address: str) -> str:
+        """Return the name of the most specific [modbus.clients] entry that holds `address`, else the address."""
+        fitting = [(c.address.network.prefixlen, name) for name, c in self.modbus.clients.items() if address in c.address]
+        return max(fitting)[1] if fitting else address

@@ -1,0 +1,52 @@
+"""The errors of the house: each message says what was wrong, where, and what to do.
+
+Nothing here knows how an error is shown; the command line prints the message, Modbus answers an exception code.
+"""
+
+import msgspec
+
+
+class VdeviceError(Exception):
+    """Base of every error that a user can cause or mend; its text is one sentence for that user."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that is wrong in the config: `path` as in TOML (`targets.7.url`), and what would be right."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(VdeviceError):
+    """The config cannot be used; carries every problem, not only the first."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class TextError(VdeviceError):
+    """Registers that do not decode to a string, or a string that does not fit into registers."""
+
+
+class OutboxFullError(VdeviceError):
+    """`outbox.max_messages` strings are waiting; nothing of the request was stored."""
+
+
+class OutboxFailingError(VdeviceError):
+    """The outbox could not be written; nothing of the request was stored."""
+
+
+class BuildError(VdeviceError):
+    """A request that cannot be built from its target and event: sending it again would not help."""
+
+
+class FileRefusedError(BuildError):
+    """A `file:` value that names nothing below `files.root`, or more than `files.max_bytes`."""
+
+
+class DeviceError(VdeviceError):
+    """The Modbus device did not answer as asked: unreachable, or an exception code."""

@@ -1,0 +1,103 @@
+"""The nouns that travel through the house: an event, what became of it, and the numbers of CONTRACT section 1 and 4.
+
+Pure data; imports nothing of vdevice.
+"""
+
+import enum
+import os
+import time
+
+import msgspec
+
+TARGETS = range(1, 65)
+"""Numbers of the targets."""
+
+
+class ErrorCode(enum.IntEnum):
+    """Why an attempt failed: the error register of a target."""
+
+    NONE = 0
+    BUILD = 1
+    DNS = 2
+    CONNECT = 3
+    TLS = 4
+    TIMEOUT = 5
+    HTTP = 6
+    SERVICE = 7
+    TOO_OLD = 8
+    TARGET = 9
+    FILE = 10
+    INTERNAL = 99
+
+
+class TargetStatus(enum.IntEnum):
+    """The state register of a target. 5, paused, has no command in this version."""
+
+    NOT_CONFIGURED = 0
+    IDLE = 1
+    QUEUED = 2
+    SENDING = 3
+    WAITING_TO_RETRY = 4
+    DISABLED = 6
+
+
+class EventState(enum.IntEnum):
+    """What became of an event, as the outbox keeps it."""
+
+    WAITING = 0
+    DELIVERED = 1
+    FAILED = 2
+    DISCARDED = 3
+
+
+class Verdict(enum.Enum):
+    """What an attempt means for its event."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    GIVE_UP = "give up"
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One accepted string on its way to one target.
+
+    `accepted_at` is in UTC seconds. `source_*` are the values of the variables of the same name: the client's name
+    or address, what it wrote (`target/7`), and the value before conversion.
+    """
+
+    id: str
+    target: int
+    value: str
+    accepted_at: float
+    source_connection: str
+    source_parameter: str
+    source_value: str
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """An event on disk: `seq` gives the order, `attempts` were made, the next one is due at `next_at` (UTC seconds)."""
+
+    seq: int
+    event: Event
+    attempts: int = 0
+    next_at: float = 0.0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The result of one attempt.
+
+    `http_status` is 0 where there was no HTTP answer; `answer` holds at most 500 bytes of its body; `retry_after` is
+    what the receiver asked for, in seconds.
+    """
+
+    verdict: Verdict
+    error: ErrorCode = ErrorCode.NONE
+    http_status: int = 0
+    text: str = ""
+    answer: bytes = b""
+    retry_after: float | None = None
+
+
+def new_event_id(now: float | None = None) -> str:
+    """Return a new event id: 12 hex digits of UTC milliseconds, then 20 random ones, so that ids sort by time."""
+    return f"{int((time.time() if now is None else now) * 1000):012x}{os.urandom(10).hex()}"

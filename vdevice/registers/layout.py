@@ -1,0 +1,170 @@
+"""Which address is what: the register map of CONTRACT section 1, map version 1, and the words of the status blocks.
+
+Addresses are 0-based. `find` is the one place that knows what lies where; the tables below it are also what
+`vdevice map` prints, and a test holds them against the encoders.
+"""
+
+import enum
+import struct
+
+import msgspec
+
+from vdevice.board import Board, TargetState
+from vdevice.model import TARGETS
+
+MAP_VERSION = 1
+TEXT = 900
+COMMIT = 900
+MIRROR = 950
+STATUS = 50
+POINTS = 900
+DISCRETE_HEALTHY = 0
+DISCRETE_BLOCKS = (1, 101, 201)
+"""Where the discrete inputs busy, last string failed and enabled of target 1 are."""
+
+
+class Space(enum.Enum):
+    """The four address spaces of Modbus."""
+
+    COILS = "coil"
+    DISCRETE_INPUTS = "discrete input"
+    INPUT_REGISTERS = "input register"
+    HOLDING_REGISTERS = "holding register"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of the map: `count` registers at `offset` of a block."""
+
+    offset: int
+    count: int
+    name: str
+    kind: str
+    meaning: str
+
+
+TARGET_STATUS = (
+    Row(0, 1, "state", "enum", "0 not configured, 1 idle, 2 queued, 3 sending, 4 waiting to retry, 5 paused, 6 disabled"),
+    Row(1, 1, "http_status", "uint16", "HTTP status of the last finished attempt, 0 = there was no HTTP answer"),
+    Row(2, 2, "accepted", "uint32", "strings accepted since the outbox was created, high word first"),
+    Row(4, 2, "delivered", "uint32", "strings delivered"),
+    Row(6, 2, "failed", "uint32", "strings given up (dead letters)"),
+    Row(8, 1, "queued", "uint16", "strings waiting or being sent, 65535 = that many or more"),
+    Row(9, 1, "latency_ms", "uint16", "accept to delivery, of the last delivered string, 65535 = that or longer"),
+    Row(10, 1, "error", "enum", "why the last attempt failed, 0 = it did not"),
+    Row(11, 1, "attempts", "uint16", "attempts already made for the string at the head of the queue"),
+    Row(12, 2, "finished_at", "uint32", "UTC seconds when the last string was delivered or given up"),
+    Row(14, 1, "accepted_seq", "uint16", "accepted, low 16 bits"),
+    Row(15, 1, "finished_seq", "uint16", "delivered + failed + discarded, low 16 bits: equal to accepted_seq = nothing is pending"),
+    Row(16, 32, "error_text", "ASCII, 64 bytes", "the last error in words, NUL padded"),
+    Row(48, 2, "reserved", "", "0"),
+)
+
+DEVICE_STATUS = (
+    Row(0, 1, "map_version", "uint16", "version of this register map, 1"),
+    Row(1, 1, "heartbeat", "uint16", "goes up by one each second"),
+    Row(2, 2, "uptime", "uint32", "seconds since the start, high word first"),
+    Row(4, 1, "queued", "uint16", "strings queued in all, 65535 = that many or more"),
+    Row(5, 1, "connections", "uint16", "Modbus connections"),
+    Row(6, 1, "flags", "bits", "bit 0 outbox full, bit 1 outbox failing, bit 2 delivery stopped"),
+    Row(7, 16, "device_id", "ASCII, 32 bytes", "the device's id, NUL padded"),
+    Row(23, 27, "reserved", "", "0"),
+)
+
+_TARGET = struct.Struct(">HHIIIHHHHIHH64s4x")
+_DEVICE = struct.Struct(">HHIHHH32s54x")
+
+
+def text_target(address: int, count: int) -> tuple[int, int] | None:
+    """Return target and text offset, if all `count` registers from `address` on are text of one target's block."""
+    target, offset = divmod(address, 1000)
+    return (target, offset) if target in TARGETS and count >= 1 and offset + count <= TEXT else None
+
+
+def status_block(space: Space, address: int, count: int) -> tuple[int, int] | None:
+    """Return block (0 = the device, else the target) and offset, if the whole range is status that may be read."""
+    block, offset = divmod(address, 1000)
+    if space is Space.HOLDING_REGISTERS:
+        offset -= MIRROR
+    inside = 0 <= offset and offset + count <= STATUS
+    return (block, offset) if inside and (block == 0 or block in TARGETS) else None
+
+
+def is_points(address: int, count: int) -> bool:
+    """Tell whether the whole range is in the process image of the device block."""
+    return address + count <= POINTS
+
+
+def is_discrete(address: int, count: int) -> bool:
+    """Tell whether all these discrete inputs exist; 0 and 1..64 may be read together."""
+    last = address + count - 1
+    spans = ((DISCRETE_HEALTHY, DISCRETE_BLOCKS[0] + 63), *((first, first + 63) for first in DISCRETE_BLOCKS[1:]))
+    return any(first <= address and last <= end for first, end in spans)
+
+
+def target_status(state: TargetState) -> bytes:
+    """Return the 50 status registers of a target as 100 bytes."""
+    return _TARGET.pack(
+        state.status,
+        state.http_status & 0xFFFF,
+        state.accepted & 0xFFFFFFFF,
+        state.delivered & 0xFFFFFFFF,
+        state.failed & 0xFFFFFFFF,
+        min(max(state.queued, 0), 0xFFFF),
+        min(max(state.latency_ms, 0), 0xFFFF),
+        state.error,
+        min(state.attempts, 0xFFFF),
+        state.finished_at & 0xFFFFFFFF,
+        state.accepted & 0xFFFF,
+        (state.delivered + state.failed + state.discarded) & 0xFFFF,
+        state.error_text.encode("ascii", "replace")[:64],
+    )
+
+
+def device_status(board: Board, device_id: str) -> bytes:
+    """Return the 50 status registers of the device as 100 bytes."""
+    uptime = board.uptime
+    flags = board.outbox_full | board.outbox_failing << 1 | (not board.delivering) << 2
+    return _DEVICE.pack(
+        MAP_VERSION,
+        uptime & 0xFFFF,
+        uptime & 0xFFFFFFFF,
+        min(max(board.waiting, 0), 0xFFFF),
+        min(board.connections.total(), 0xFFFF),
+        flags,
+        device_id.encode("ascii", "replace")[:32],
+    )
+
+
+def discrete_inputs(board: Board, address: int, count: int) -> list[bool]:
+    """Return the discrete inputs of a range for which `is_discrete` holds."""
+    return [_discrete(board, number) for number in range(address, address + count)]
+
+
+def _discrete(board: Board, address: int) -> bool:
+    if address == DISCRETE_HEALTHY:
+        return board.healthy
+    block, index = divmod(address - 1, 100)
+    state = board.targets[index + 1]
+    return (state.queued > 0, state.error != 0, state.configured and state.enabled)[block]
+
+
+def parse_target_status(registers: list[int]) -> dict[str, int | str]:
+    """Return the status registers of a target by name, as `vdevice status` and a test read them."""
+    return _parse(TARGET_STATUS, registers)
+
+
+def parse_device_status(registers: list[int]) -> dict[str, int | str]:
+    """Return the status registers of the device by name."""
+    return _parse(DEVICE_STATUS, registers)
+
+
+def _parse(rows: tuple[Row, ...], registers: list[int]) -> dict[str, int | str]:
+    values: dict[str, int | str] = {}
+    for row in rows:
+        words = registers[row.offset : row.offset + row.count]
+        data = struct.pack(f">{row.count}H", *words)
+        if row.kind.startswith("ASCII"):
+            values[row.name] = data.rstrip(b"\0").decode("ascii", "replace")
+        elif row.kind:
+            values[row.name] = int.from_bytes(data)
+    return values

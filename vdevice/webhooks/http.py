@@ -1,0 +1,186 @@
+"""Builds the request of each method of CONTRACT section 3 from a target, an event and the config of this moment.
+
+Reads the files that parameters name; opens no connection. Whatever cannot be sent as it is raises BuildError.
+"""
+
+import base64
+import mimetypes
+import re
+from collections.abc import Callable
+from urllib.parse import quote, quote_from_bytes, quote_plus, urlsplit
+
+from vdevice import __version__
+from vdevice.config import Config, Target
+from vdevice.config.checks import content_type_parameter, is_json
+from vdevice.errors import BuildError
+from vdevice.model import Event
+from vdevice.webhooks import files, mattermost, signing, slack, teams
+from vdevice.webhooks.request import Request
+from vdevice.webhooks.variables import percent_encode, substitute, substitute_json, values_of, xml_escape
+
+HTTP_METHODS = {"get": "GET", "delete": "DELETE", "put": "PUT"}
+"""All others are POST."""
+
+FILE = "file:"
+_USER_AGENT = f"vdevice/{__version__}"
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_LEGAL_IN_URL = "!#$%&'()*+,/:;=?@[]~"
+_DEFAULT_CONTENT_TYPE = "text/plain; charset=utf-8"
+_JSON = "application/json"
+
+Body = tuple[str, bytes]
+"""Content type and bytes."""
+
+
+def build(config: Config, target: Target, event: Event, now: float) -> Request:
+    """Return the request that delivers `event` to `target`; `now` (UTC seconds) goes into its signature.
+
+    Raises BuildError, or FileRefusedError for a file.
+    """
+    values = values_of(config, target, event)
+    url = _url(target, values)
+    if target.method in {"get", "delete"}:
+        url = _with_query(url, _parameters(target, values))
+    content_type, body = _BODIES[target.method](config, target, values, url, event) if target.method in _BODIES else ("", b"")
+    headers = [
+        ("Host", urlsplit(url).netloc),
+        ("User-Agent", _USER_AGENT),
+        ("Accept", "*/*"),
+        ("Idempotency-Key", event.id),
+    ]
+    if content_type:
+        headers.append(("Content-Type", content_type))
+    headers += _authorization(target)
+    headers += [(name, _header(name, secret.reveal(), secret.literal, values)) for name, secret in target.headers.items()]
+    if target.signing_secret:
+        headers += signing.sign(target.signing_secret.reveal(), event.id, now, body)
+    if target.method != "get":
+        headers.append(("Content-Length", str(len(body))))
+    return Request(HTTP_METHODS.get(target.method, "POST"), url, headers, body)
+
+
+def _url(target: Target, values: dict[str, str]) -> str:
+    """Return the URL with its variables percent-encoded; scheme, host and port are as configured."""
+    template = target.url.reveal()
+    scheme, _, rest = template.partition("://")
+    authority, slash_or_more = re.match(r"([^/?]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    path, mark, query = slash_or_more.partition("?")
+    filled = substitute(path, values, percent_encode)
+    # A value of ".." would climb out of the configured path.
+    if filled != path and any(segment in {".", ".."} for segment in filled.split("/")):
+        raise BuildError("a value makes the path segment . or .. in the URL")
+    if not authority.isascii():
+        authority = authority.encode("idna").decode()
+    tail = quote(filled + mark + substitute(query, values, percent_encode), safe=_LEGAL_IN_URL)
+    return f"{scheme.lower()}://{authority}{tail if tail.startswith('/') else '/' + tail}"
+
+
+def _with_query(url: str, parameters: list[tuple[str, str]]) -> str:
+    if not parameters:
+        return url
+    added = "&".join(f"{percent_encode(key)}={percent_encode(value)}" for key, value in parameters)
+    separator = "" if url.endswith(("?", "&")) else "&" if "?" in url else "?"
+    return url + separator + added
+
+
+def _parameters(target: Target, values: dict[str, str]) -> list[tuple[str, str]]:
+    return [(substitute(key, values), substitute(value, values)) for key, value in target.parameters]
+
+
+def _authorization(target: Target) -> list[tuple[str, str]]:
+    if target.bearer_token:
+        return [("Authorization", f"Bearer {target.bearer_token.reveal()}")]
+    if target.auth_user is not None or target.auth_password:
+        password = target.auth_password.reveal() if target.auth_password else ""
+        credentials = base64.b64encode(f"{target.auth_user or ''}:{password}".encode()).decode()
+        return [("Authorization", f"Basic {credentials}")]
+    return []
+
+
+def _header(name: str, template: str, literal: bool, values: dict[str, str]) -> str:  # noqa: FBT001
+    value = template if literal else substitute(template, values)
+    if _CONTROL.search(value):
+        raise BuildError(f"header {name} would hold a line break or another control character")
+    return value
+
+
+def _urlencoded(config: Config, target: Target, values: dict[str, str], _url: str, _event: Event) -> Body:
+    pairs = []
+    for key, template in target.parameters:
+        name = quote_plus(substitute(key, values))
+        if template.startswith(FILE):
+            content = quote_from_bytes(_file(config, template, values)[1], safe=" ").replace(" ", "+")
+        else:
+            content = quote_plus(substitute(template, values))
+        pairs.append(f"{name}={content}")
+    return "application/x-www-form-urlencoded", "&".join(pairs).encode()
+
+
+def _multipart(config: Config, target: Target, values: dict[str, str], _url: str, event: Event) -> Body:
+    """Render multipart/form-data (RFC 7578); the boundary holds the event's random id, which no value can know."""
+    boundary = f"vdevice-{event.id}"
+    parts = []
+    for key, template in target.parameters:
+        head = f'Content-Disposition: form-data; name="{_quoted(substitute(key, values))}"'
+        if template.startswith(FILE):
+            name, content = _file(config, template, values)
+            file_name = _quoted(name.rpartition("/")[2])
+            kind = mimetypes.guess_type(file_name)[0] or "application/octet-stream"
+            head += f'; filename="{file_name}"\r\nContent-Type: {kind}'
+        else:
+            content = substitute(template, values).encode()
+        parts.append(f"--{boundary}\r\n{head}\r\n\r\n".encode() + content + b"\r\n")
+    return f"multipart/form-data; boundary={boundary}", b"".join(parts) + f"--{boundary}--\r\n".encode()
+
+
+def _quoted(name: str) -> str:
+    """Escape a name for a quoted string of Content-Disposition, as browsers do (WHATWG HTML, multipart/form-data)."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _file(config: Config, template: str, values: dict[str, str]) -> tuple[str, bytes]:
+    name = substitute(template.removeprefix(FILE), values)
+    return name, files.read(config.files_root, name, config.files.max_bytes)
+
+
+def _raw(_config: Config, target: Target, values: dict[str, str], _url: str, _event: Event) -> Body:
+    content_type = target.content_type or _DEFAULT_CONTENT_TYPE
+    payload = target.payload or ""
+    kind = content_type.partition(";")[0].strip().lower()
+    if target.raw_variables:
+        text = substitute(payload, values)
+    elif is_json(content_type):
+        text = substitute_json(payload, values)
+    elif kind in {"application/xml", "text/xml"} or kind.endswith("+xml"):
+        text = substitute(payload, values, xml_escape)
+    else:
+        text = substitute(payload, values)
+    charset = content_type_parameter(content_type, "charset") or "utf-8"
+    try:
+        return content_type, text.encode(charset)
+    except UnicodeEncodeError as error:
+        raise BuildError(f"the payload holds {text[error.start]!r}, which {charset} cannot hold") from None
+
+
+def _slack(_config: Config, target: Target, values: dict[str, str], _url: str, _event: Event) -> Body:
+    return _JSON, slack.body(target.payload or "", values, raw=target.raw_variables)
+
+
+def _teams(_config: Config, target: Target, values: dict[str, str], url: str, _event: Event) -> Body:
+    return _JSON, teams.body(target.payload or "", values, url, raw=target.raw_variables)
+
+
+def _mattermost(_config: Config, target: Target, values: dict[str, str], _url: str, _event: Event) -> Body:
+    channel = substitute(target.destination, values) if target.destination else None
+    return _JSON, mattermost.body(target.payload or "", values, channel, raw=target.raw_variables)
+
+
+_BODIES: dict[str, Callable[[Config, Target, dict[str, str], str, Event], Body]] = {
+    "post-urlencoded": _urlencoded,
+    "post-multipart": _multipart,
+    "post-raw": _raw,
+    "put": _raw,
+    "slack": _slack,
+    "teams": _teams,
+    "mattermost": _mattermost,
+}

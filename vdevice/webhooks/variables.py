@@ -1,0 +1,105 @@
+"""The `$` variables of CONTRACT section 3: `$VALUE`, `${VALUE}`, `$$`, the longest known name wins, unknown ones stay.
+
+Substitution takes an `escape` for the place where the value lands. Variables inside values are text: nothing is
+substituted twice, but for $DESCRIPTION, one level deep.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from urllib.parse import quote
+
+from vdevice.config import Config, Target
+from vdevice.model import Event
+
+NAMES = (
+    "VALUE",
+    "PARAMETER",
+    "TIMESTAMP",
+    "DESCRIPTION",
+    "SOURCECONNECTION",
+    "SOURCEPARAMETER",
+    "SOURCEVALUE",
+    "EVENTID",
+    "DEVICE",
+    "ISOTIME",
+)
+
+Escape = Callable[[str, str], str]
+"""How a value is written where it stands: the value and the literal text before it."""
+
+_LONGEST_FIRST = "|".join(sorted(NAMES, key=len, reverse=True))
+_VARIABLE = re.compile(rf"\$(?:(\$)|\{{({_LONGEST_FIRST})\}}|({_LONGEST_FIRST}))")
+_LOOKS_LIKE_ONE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)")
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_XML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"})
+
+
+def values_of(config: Config, target: Target, event: Event) -> dict[str, str]:
+    """Return all variables of an event."""
+    moment = datetime.fromtimestamp(event.accepted_at, config.device.timezone)
+    values = {
+        "VALUE": event.value,
+        "PARAMETER": target.name,
+        "TIMESTAMP": f"{moment:%Y%m%dT%H:%M:%S}",
+        "SOURCECONNECTION": event.source_connection,
+        "SOURCEPARAMETER": event.source_parameter,
+        "SOURCEVALUE": event.source_value,
+        "EVENTID": event.id,
+        "DEVICE": config.device.id,
+        "ISOTIME": moment.isoformat(timespec="seconds"),
+    }
+    values["DESCRIPTION"] = substitute(target.description, values)
+    return values
+
+
+def substitute(template: str, values: Mapping[str, str], escape: Escape | None = None) -> str:
+    """Return the template with its variables replaced; a name without a value stays as it is."""
+    if "$" not in template:
+        return template
+
+    def replace(found: re.Match[str]) -> str:
+        if found[1]:
+            return "$"
+        value = values.get(found[2] or found[3])
+        if value is None:
+            return found[0]
+        return escape(value, template[: found.start()]) if escape else value
+
+    return _VARIABLE.sub(replace, template)
+
+
+def substitute_json(document: str, values: Mapping[str, str], escape: Escape | None = None) -> str:
+    """Return a JSON document with the variables inside its strings, keys too, replaced; all else stays as written.
+
+    Each string is decoded, substituted and encoded again, so that no value can end its string.
+    """
+
+    def replace(found: re.Match[str]) -> str:
+        template = json.loads(found[0])
+        filled = substitute(template, values, percent_encode if escape and _is_url(template) else escape)
+        return found[0] if filled == template else json.dumps(filled, ensure_ascii=False)
+
+    return _JSON_STRING.sub(replace, document)
+
+
+def unknown(template: str) -> Iterator[str]:
+    """Yield the names in a template that look like variables and are none."""
+    for found in _LOOKS_LIKE_ONE.finditer(_VARIABLE.sub("", template)):
+        yield found[1]
+
+
+def xml_escape(value: str, _before: str) -> str:
+    """Escape a value for XML content and attributes; characters that XML 1.0 cannot hold become U+FFFD."""
+    return _NOT_XML.sub("\ufffd", value).translate(_XML)
+
+
+def percent_encode(value: str, _before: str = "") -> str:
+    """Percent-encode all but the unreserved characters of RFC 3986."""
+    return quote(value, safe="", errors="surrogatepass")
+
+
+def _is_url(template: str) -> bool:
+    return template.startswith(("http://", "https://"))
