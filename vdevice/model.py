@@ -75,10 +75,14 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """An event on disk: `seq` gives the order, `attempts` were made, the next one is due at `next_at` (UTC seconds)."""
+    """An event on disk: `seq` gives the order, it waits `since` then, `attempts` were made, the next is due at `next_at`.
+
+    Times are UTC seconds. `since` is when it was accepted, or replayed.
+    """
 
     seq: int
     event: Event
+    since: float
     attempts: int = 0
     next_at: float = 0.0
 

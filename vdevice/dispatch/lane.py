@@ -1,0 +1,231 @@
+"""The lane of one target: takes its events in order, sends each until it is delivered or given up.
+
+`parallel` workers share the lane. What the outbox stores comes in by `offer`; where more waits than the lane holds,
+it is fetched from the outbox, so that a hundred thousand waiting strings cost no memory. The breaker lets one worker
+at a time through while the target keeps failing.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import aiolimiter
+import msgspec
+import structlog
+
+from vdevice.board import TargetState
+from vdevice.config import Target
+from vdevice.dispatch import backoff
+from vdevice.errors import OutboxFailingError
+from vdevice.model import ErrorCode, Outcome, Stored, Verdict
+from vdevice.outbox.sqlite import SqliteOutbox
+
+T = TypeVar("T")
+WINDOW = 64
+"""Events that a lane holds in memory at most."""
+
+RECORD_AGAIN = 1.0
+"""Seconds until an outcome that the outbox could not record is recorded again."""
+
+SLACK_RATE = 1.0
+
+log = structlog.get_logger()
+
+
+class Lane:
+    """One target's queue. `attempt` renders and sends; `run` is a worker, of which `parallel` are started."""
+
+    def __init__(
+        self,
+        target: Target,
+        outbox: SqliteOutbox,
+        state: TargetState,
+        attempt: Callable[[Target, Stored], Awaitable[Outcome]],
+    ) -> None:
+        self.target = target
+        self._outbox = outbox
+        self._state = state
+        self._attempt = attempt
+        self._window: deque[Stored] = deque()
+        self._in_flight: set[int] = set()
+        self._cursor = 0
+        self._more_on_disk = True
+        self._fetching = asyncio.Lock()
+        self._probing = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._failures = 0
+        self._not_before = 0.0
+        self._limiter = _limiter(target)
+
+    def update(self, target: Target) -> None:
+        """Go on with other settings, at once: what was wrong may be mended."""
+        if _limiter_settings(target) != _limiter_settings(self.target):
+            self._limiter = _limiter(target)
+        self.target = target
+        self._failures = 0
+        self._not_before = 0.0
+        self._rouse()
+
+    def offer(self, stored: Stored) -> None:
+        """Take an event that was just stored, unless others before it wait on disk only."""
+        if self._more_on_disk or len(self._window) >= WINDOW:
+            self._more_on_disk = True
+        else:
+            self._window.append(stored)
+            self._cursor = stored.seq
+        self._rouse()
+
+    def look_again(self) -> None:
+        """Forget what is held but not in flight, and fetch anew: another process changed the outbox."""
+        self._window.clear()
+        self._cursor = 0
+        self._more_on_disk = True
+        self._rouse()
+
+    def _rouse(self) -> None:
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    async def run(self, index: int) -> None:
+        """Work for ever, or until `parallel` has become too small for worker `index`."""
+        while index < self.target.parallel:
+            wake = self._wake
+            if not self.target.enabled or not (stored := await self._take()):
+                if wake is self._wake:
+                    await wake.wait()
+                continue
+            self._in_flight.add(stored.seq)
+            try:
+                await self._deliver(stored)
+            finally:
+                self._in_flight.discard(stored.seq)
+
+    async def _take(self) -> Stored | None:
+        async with self._fetching:
+            if not self._window and self._more_on_disk:
+                self._more_on_disk = False
+                try:
+                    found = await self._outbox.fetch(self.target.number, self._cursor, WINDOW)
+                except OutboxFailingError:
+                    self._more_on_disk = True
+                    await asyncio.sleep(RECORD_AGAIN)
+                    return None
+                self._more_on_disk = self._more_on_disk or len(found) == WINDOW
+                self._window.extend(item for item in found if item.seq not in self._in_flight)
+                self._cursor = found[-1].seq if found else self._cursor
+            return self._window.popleft() if self._window else None
+
+    async def _deliver(self, stored: Stored) -> None:
+        while True:
+            await self._until_due(stored)
+            if time.time() - stored.since > self.target.max_age:
+                text = f"older than max_age ({self.target.max_age:g} s)"
+                await self._finish(stored, Outcome(Verdict.GIVE_UP, ErrorCode.TOO_OLD, self._state.http_status, text))
+                return
+            outcome = await self._send(stored)
+            attempts = stored.attempts + 1
+            if outcome.verdict is not Verdict.RETRY or attempts >= self.target.attempts:
+                await self._finish(msgspec.structs.replace(stored, attempts=attempts), outcome)
+                return
+            wait = backoff.delay(self.target, attempts, outcome.retry_after)
+            stored = msgspec.structs.replace(stored, attempts=attempts, next_at=time.time() + wait)
+            log.warning("retry", **_words(stored, outcome), attempts=attempts, wait_s=round(wait, 3))
+            if not await self._record(lambda stored=stored: self._outbox.retry(stored, outcome)):
+                return
+
+    async def _until_due(self, stored: Stored) -> None:
+        """Wait until the target may be tried: enabled, the retry due, the breaker's pause over; a mended config ends waits."""
+        next_at = stored.next_at
+        while True:
+            wake, target = self._wake, self.target
+            expires = stored.since + target.max_age
+            wait = max(min(next_at, expires), self._not_before) - time.time()
+            if target.enabled and wait <= 0:
+                return
+            self._state.retrying += 1
+            self._state.attempts = stored.attempts
+            try:
+                async with asyncio.timeout(wait if target.enabled else None):
+                    await wake.wait()
+            except TimeoutError:
+                pass
+            finally:
+                self._state.retrying -= 1
+            if self.target is not target:
+                next_at = 0.0
+
+    async def _send(self, stored: Stored) -> Outcome:
+        if self._failures < backoff.BREAKER:
+            return await self._send_now(stored)
+        async with self._probing:
+            await self._until_due(msgspec.structs.replace(stored, next_at=0.0))
+            return await self._send_now(stored)
+
+    async def _send_now(self, stored: Stored) -> Outcome:
+        if self._limiter:
+            await self._limiter.acquire()
+        state = self._state
+        state.sending += 1
+        state.attempts = stored.attempts
+        try:
+            outcome = await self._attempt(self.target, stored)
+        finally:
+            state.sending -= 1
+        state.http_status, state.error, state.error_text = outcome.http_status, outcome.error, outcome.text
+        state.attempts = stored.attempts + 1
+        self._count_failures(outcome)
+        return outcome
+
+    def _count_failures(self, outcome: Outcome) -> None:
+        if outcome.verdict is Verdict.DELIVERED:
+            self._failures = 0
+            self._not_before = 0.0
+            return
+        self._failures += 1
+        if self._failures >= backoff.BREAKER:
+            pause = backoff.delay(self.target, self._failures, outcome.retry_after)
+            self._not_before = time.time() + pause
+
+    async def _finish(self, stored: Stored, outcome: Outcome) -> None:
+        now = time.time()
+        if not await self._record(lambda: self._outbox.finish(stored, outcome, now)):
+            return
+        state = self._state
+        state.finished_at = int(now)
+        state.http_status, state.error, state.error_text = outcome.http_status, outcome.error, outcome.text
+        state.attempts = 0
+        latency = max(int((now - stored.since) * 1000), 0)
+        if outcome.verdict is Verdict.DELIVERED:
+            state.latency_ms = latency
+            log.info("delivered", event=stored.event.id, target=self.target.number, status=outcome.http_status, ms=latency)
+        else:
+            log.error("given up", **_words(stored, outcome), attempts=stored.attempts, ms=latency)
+
+    async def _record(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Record an outcome, again and again while the outbox fails: nothing may be sent past an unrecorded one."""
+        while True:
+            try:
+                return await write()
+            except OutboxFailingError:
+                await asyncio.sleep(RECORD_AGAIN)
+
+
+def _words(stored: Stored, outcome: Outcome) -> dict[str, object]:
+    return {
+        "event": stored.event.id,
+        "target": stored.event.target,
+        "status": outcome.http_status,
+        "error": int(outcome.error),
+        "reason": outcome.text,
+    }
+
+
+def _limiter_settings(target: Target) -> float | None:
+    return SLACK_RATE if target.rate is None and target.method == "slack" else target.rate
+
+
+def _limiter(target: Target) -> aiolimiter.AsyncLimiter | None:
+    rate = _limiter_settings(target)
+    return aiolimiter.AsyncLimiter(1, 1 / rate) if rate else None

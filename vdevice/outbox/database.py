@@ -1,0 +1,134 @@
+"""Opens the SQLite file of the outbox: schema, pragmas, and the lock that tells a running device."""
+
+import contextlib
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from vdevice.errors import VdeviceError
+from vdevice.model import TARGETS
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    target INTEGER NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0,
+    accepted_at REAL NOT NULL,
+    since REAL NOT NULL,
+    value TEXT NOT NULL,
+    source_connection TEXT NOT NULL,
+    source_parameter TEXT NOT NULL,
+    source_value TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_at REAL NOT NULL DEFAULT 0,
+    finished_at REAL,
+    http_status INTEGER NOT NULL DEFAULT 0,
+    error INTEGER NOT NULL DEFAULT 0,
+    error_text TEXT NOT NULL DEFAULT '',
+    answer BLOB
+);
+CREATE INDEX waiting ON event (target, seq) WHERE state = 0;
+CREATE INDEX finished ON event (state, finished_at) WHERE state > 0;
+CREATE TABLE target (
+    number INTEGER PRIMARY KEY,
+    accepted INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    discarded INTEGER NOT NULL DEFAULT 0,
+    digest BLOB,
+    http_status INTEGER NOT NULL DEFAULT 0,
+    latency_ms INTEGER NOT NULL DEFAULT 0,
+    error INTEGER NOT NULL DEFAULT 0,
+    error_text TEXT NOT NULL DEFAULT '',
+    finished_at INTEGER NOT NULL DEFAULT 0
+);
+"""
+
+
+def connect(file: Path, *, create: bool = True) -> sqlite3.Connection:
+    """Open the outbox, with the schema made where it is new; the file can be read by its owner only.
+
+    Raises VdeviceError where the file cannot be used.
+    """
+    try:
+        return _connect(file, create=create)
+    except (sqlite3.Error, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise VdeviceError(
+            f"the outbox {file.name} cannot be opened ({reason}); check that its folder exists and is writable, "
+            "or name another one as outbox.url"
+        ) from None
+
+
+def _connect(file: Path, *, create: bool) -> sqlite3.Connection:
+    if create:
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    elif not file.exists():
+        raise VdeviceError(f"there is no outbox {file.name} yet; it is made by the first `vdevice run`")
+    connection = sqlite3.connect(file, timeout=5, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        _migrate(connection, file)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, file: Path) -> None:
+    with transaction(connection):
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise VdeviceError(
+                f"the outbox {file.name} was written by a newer vdevice (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}); update vdevice, or name another file as outbox.url"
+            )
+        if version == 0:
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.executemany("INSERT INTO target (number) VALUES (?)", [(number,) for number in TARGETS])
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run a block as one transaction that may write: all of it is kept, or none."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextlib.contextmanager
+def running_lock(file: Path) -> Iterator[None]:
+    """Hold the outbox for one running device. Raises VdeviceError where another process has it."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl  # noqa: PLC0415 (not on Windows)
+
+    lock = file.with_name(file.name + ".lock")
+    try:
+        handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise VdeviceError(f"{lock.name} cannot be made ({error.strerror}); check the outbox's folder") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise VdeviceError(
+                f"another vdevice is running on the outbox {file.name}; stop it, or give this one its own outbox.url"
+            ) from None
+        yield
+    finally:
+        os.close(handle)
