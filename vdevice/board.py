@@ -9,7 +9,7 @@ from collections import Counter
 
 import msgspec
 
-from vdevice.model import TARGETS, ErrorCode, TargetStatus
+from vdevice.model import TARGETS, ErrorCode, Outcome, TargetStatus, Verdict
 
 
 class TargetState(msgspec.Struct):
@@ -80,3 +80,17 @@ class Board:
         state.failed += failed
         state.discarded += discarded
         self.waiting += accepted - delivered - failed - discarded
+
+    def attempted(self, target: int, outcome: Outcome, attempts: int) -> None:
+        """Show the result of an attempt, and how many its event has had."""
+        state = self.targets[target]
+        state.http_status, state.error, state.error_text = outcome.http_status, outcome.error, outcome.text
+        state.attempts = attempts
+
+    def ended(self, target: int, outcome: Outcome, now: float, seconds: float) -> None:
+        """Show how an event ended at `now` (UTC seconds), that many seconds after it was accepted."""
+        self.attempted(target, outcome, 0)
+        state = self.targets[target]
+        state.finished_at = int(now)
+        if outcome.verdict is Verdict.DELIVERED:
+            state.latency_ms = max(int(seconds * 1000), 0)

@@ -14,6 +14,8 @@ from vdevice.model import ErrorCode, Outcome, Stored, Verdict
 from vdevice.outbox.sqlite import SqliteOutbox
 from vdevice.webhooks import http
 
+GONE = "the target was removed from the config"
+
 log = structlog.get_logger()
 
 
@@ -73,7 +75,7 @@ class Dispatcher:
         number = target.number
         lane = self._lanes.get(number)
         if lane is None:
-            lane = Lane(target, self._outbox, self._board.targets[number], self._attempt)
+            lane = Lane(target, self._outbox, self._board, self._attempt)
             self._lanes[number] = lane
         elif lane.target != target:
             lane.update(target)
@@ -88,42 +90,41 @@ class Dispatcher:
 
     def _offer(self, stored: list[Stored]) -> None:
         for item in stored:
-            lane = self._lanes.get(item.event.target)
+            event = item.event
+            log.info("accepted", event_id=event.id, target=event.target, client=event.source_connection)
+            lane = self._lanes.get(event.target)
             if lane:
                 lane.offer(item)
             elif self._group:
                 # Its target went away while it was committed.
-                self._spawn(self._fail_waiting(item.event.target))
+                self._spawn(self._fail_waiting(event.target))
 
     def _look_again(self) -> None:
         for lane in self._lanes.values():
             lane.look_again()
 
     async def _fail_waiting(self, number: int) -> None:
-        text = "the target was removed from the config"
         try:
-            count = await self._outbox.fail_waiting(number, text, time.time())
+            count = await self._outbox.fail_waiting(number, GONE, time.time())
         except OutboxFailingError:
             log.warning("dead letters could not be recorded", target=number)
             return
         if count:
-            state = self._board.targets[number]
-            state.error, state.error_text, state.http_status = ErrorCode.TARGET, text, 0
-            log.error("given up", target=number, error=int(ErrorCode.TARGET), reason=text, events=count)
+            log.error("given up", target=number, error=int(ErrorCode.TARGET), reason=GONE, events=count)
 
     async def _attempt(self, target: Target, stored: Stored) -> Outcome:
         try:
-            if target.parameters:
+            if any(value.startswith(http.FILE) for _, value in target.parameters):
                 request = await asyncio.to_thread(http.build, self._config, target, stored.event, time.time())
             else:
                 request = http.build(self._config, target, stored.event, time.time())
             if target.debug:
-                log.info("sending", event=stored.event.id, target=target.number, value=stored.event.value)
+                log.info("sending", event_id=stored.event.id, target=target.number, value=stored.event.value)
             return await self._sender.send(target, request)
         except FileRefusedError as error:
             return Outcome(Verdict.GIVE_UP, ErrorCode.FILE, text=str(error))
         except BuildError as error:
             return Outcome(Verdict.GIVE_UP, ErrorCode.BUILD, text=str(error))
         except Exception as error:  # noqa: BLE001 (one event must not stop its lane; it is kept as a dead letter)
-            log.exception("internal error", event=stored.event.id, target=target.number)
+            log.exception("internal error", event_id=stored.event.id, target=target.number)
             return Outcome(Verdict.GIVE_UP, ErrorCode.INTERNAL, text=f"internal error ({type(error).__name__})")

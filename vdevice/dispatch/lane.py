@@ -15,7 +15,7 @@ import aiolimiter
 import msgspec
 import structlog
 
-from vdevice.board import TargetState
+from vdevice.board import Board
 from vdevice.config import Target
 from vdevice.dispatch import backoff
 from vdevice.errors import OutboxFailingError
@@ -41,16 +41,18 @@ class Lane:
         self,
         target: Target,
         outbox: SqliteOutbox,
-        state: TargetState,
+        board: Board,
         attempt: Callable[[Target, Stored], Awaitable[Outcome]],
     ) -> None:
         self.target = target
         self._outbox = outbox
-        self._state = state
+        self._board = board
+        self._state = board.targets[target.number]
         self._attempt = attempt
         self._window: deque[Stored] = deque()
         self._in_flight: set[int] = set()
         self._cursor = 0
+        self._generation = 0
         self._more_on_disk = True
         self._fetching = asyncio.Lock()
         self._probing = asyncio.Lock()
@@ -70,7 +72,7 @@ class Lane:
 
     def offer(self, stored: Stored) -> None:
         """Take an event that was just stored, unless others before it wait on disk only."""
-        if self._more_on_disk or len(self._window) >= WINDOW:
+        if self._more_on_disk or self._fetching.locked() or len(self._window) >= WINDOW:
             self._more_on_disk = True
         else:
             self._window.append(stored)
@@ -81,6 +83,7 @@ class Lane:
         """Forget what is held but not in flight, and fetch anew: another process changed the outbox."""
         self._window.clear()
         self._cursor = 0
+        self._generation += 1
         self._more_on_disk = True
         self._rouse()
 
@@ -93,7 +96,7 @@ class Lane:
         while index < self.target.parallel:
             wake = self._wake
             if not self.target.enabled or not (stored := await self._take()):
-                if wake is self._wake:
+                if wake is self._wake and not (self.target.enabled and self._more_on_disk):
                     await wake.wait()
                 continue
             self._in_flight.add(stored.seq)
@@ -105,17 +108,23 @@ class Lane:
     async def _take(self) -> Stored | None:
         async with self._fetching:
             if not self._window and self._more_on_disk:
-                self._more_on_disk = False
-                try:
-                    found = await self._outbox.fetch(self.target.number, self._cursor, WINDOW)
-                except OutboxFailingError:
-                    self._more_on_disk = True
-                    await asyncio.sleep(RECORD_AGAIN)
-                    return None
-                self._more_on_disk = self._more_on_disk or len(found) == WINDOW
-                self._window.extend(item for item in found if item.seq not in self._in_flight)
-                self._cursor = found[-1].seq if found else self._cursor
+                await self._fetch()
             return self._window.popleft() if self._window else None
+
+    async def _fetch(self) -> None:
+        self._more_on_disk = False
+        generation = self._generation
+        try:
+            found = await self._outbox.fetch(self.target.number, self._cursor, WINDOW)
+        except OutboxFailingError:
+            self._more_on_disk = True
+            await asyncio.sleep(RECORD_AGAIN)
+            return
+        if generation != self._generation:
+            return
+        self._more_on_disk = self._more_on_disk or len(found) == WINDOW
+        self._window.extend(item for item in found if item.seq not in self._in_flight)
+        self._cursor = found[-1].seq if found else self._cursor
 
     async def _deliver(self, stored: Stored) -> None:
         while True:
@@ -173,8 +182,7 @@ class Lane:
             outcome = await self._attempt(self.target, stored)
         finally:
             state.sending -= 1
-        state.http_status, state.error, state.error_text = outcome.http_status, outcome.error, outcome.text
-        state.attempts = stored.attempts + 1
+        self._board.attempted(stored.event.target, outcome, stored.attempts + 1)
         self._count_failures(outcome)
         return outcome
 
@@ -192,14 +200,9 @@ class Lane:
         now = time.time()
         if not await self._record(lambda: self._outbox.finish(stored, outcome, now)):
             return
-        state = self._state
-        state.finished_at = int(now)
-        state.http_status, state.error, state.error_text = outcome.http_status, outcome.error, outcome.text
-        state.attempts = 0
         latency = max(int((now - stored.since) * 1000), 0)
         if outcome.verdict is Verdict.DELIVERED:
-            state.latency_ms = latency
-            log.info("delivered", event=stored.event.id, target=self.target.number, status=outcome.http_status, ms=latency)
+            log.info("delivered", event_id=stored.event.id, target=self.target.number, status=outcome.http_status, ms=latency)
         else:
             log.error("given up", **_words(stored, outcome), attempts=stored.attempts, ms=latency)
 
@@ -214,7 +217,7 @@ class Lane:
 
 def _words(stored: Stored, outcome: Outcome) -> dict[str, object]:
     return {
-        "event": stored.event.id,
+        "event_id": stored.event.id,
         "target": stored.event.target,
         "status": outcome.http_status,
         "error": int(outcome.error),

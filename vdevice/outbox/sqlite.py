@@ -101,6 +101,7 @@ class SqliteOutbox:
         def done(changed: bool | None) -> None:  # noqa: FBT001 (a job's result)
             if changed:
                 self._board.count(target, delivered=delivered, failed=not delivered)
+                self._board.ended(target, outcome, now, now - stored.since)
 
         return self._submit(lambda ledger: records.finish(ledger, stored, outcome, now), done)
 
@@ -112,7 +113,9 @@ class SqliteOutbox:
         """Make dead letters of all that waits for a target; return how many there were."""
 
         def done(count: int | None) -> None:
-            self._board.count(target, failed=count or 0)
+            if count:
+                self._board.count(target, failed=count)
+                self._board.ended(target, Outcome(Verdict.GIVE_UP, ErrorCode.TARGET, text=text), now, 0)
 
         return self._submit(lambda ledger: records.fail_waiting(ledger, target, text, now), done)
 

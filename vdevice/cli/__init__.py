@@ -1,0 +1,48 @@
+"""The `vdevice` command: every subcommand of CONTRACT section 8 that this version has.
+
+Rules of this room: a command reads its arguments, calls one thing below, and prints; exit 0 done, 1 the thing asked
+for failed, 2 usage or config error. A user's mistake is one sentence, never a traceback.
+"""
+
+import os
+import sys
+
+from cyclopts import App
+from rich.console import Console
+
+from vdevice import __version__
+from vdevice.cli import device, letters, settings
+from vdevice.errors import ConfigError, VdeviceError
+
+app = App(
+    name="vdevice",
+    help="A virtual Modbus/TCP device: a string written to registers becomes a webhook.",
+    version=__version__,
+    default_parameter=None,
+)
+for command in (settings.init, settings.check, settings.render, settings.map_, device.run, device.demo, device.send):
+    app.command(command, name=command.__name__.rstrip("_"))
+for command in (device.status, device.receive):
+    app.command(command)
+app.command(letters.app)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        result = app(sys.argv[1:], result_action="return_value")
+        sys.exit(result if isinstance(result, int) else 0)
+    except ConfigError as error:
+        for problem in error.problems:
+            console.print(f"vdevice: {problem}", markup=False)
+        sys.exit(2)
+    except VdeviceError as error:
+        console.print(f"vdevice: {error}", markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe left; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

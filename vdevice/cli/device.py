@@ -1,0 +1,162 @@
+"""Commands that run a device or talk to one: run, demo, send, status, receive."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from vdevice import app as device_app
+from vdevice import demo as demo_run
+from vdevice import logs, receiver
+from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, TargetNumber, console, load_if_there, print_json
+from vdevice.errors import DeviceError
+from vdevice.model import TARGETS, ErrorCode, TargetStatus
+from vdevice.modbus.client import DeviceClient, connect
+from vdevice.registers import text as texts
+from vdevice.registers.sheet import ERRORS
+
+Host = Annotated[str | None, Parameter(help="Address of the device; the config's own by default.")]
+Port = Annotated[int | None, Parameter(help="Its Modbus port.")]
+UnitId = Annotated[int | None, Parameter(help="Its unit id.")]
+Format = Annotated[logs.LogFormat, Parameter(env_var="VDEVICE_LOG_FORMAT", help="How log lines look.")]
+
+
+def run(*, config: ConfigPath = DEFAULT_CONFIG, log_format: Format = "auto") -> None:
+    """Run the device until Ctrl-C or SIGTERM; SIGHUP makes it read its config again."""
+    logs.configure(log_format)
+    device_app.run_loop(device_app.run(config))
+
+
+def demo(*, once: Annotated[bool, Parameter(negative="", help="Stop after the nine writes.")] = False) -> int:
+    """Show all nine methods on this machine: a device, a receiver, and a write to each target."""
+    logs.configure(quiet=True)
+    return device_app.run_loop(demo_run.demo(once=once))
+
+
+def send(
+    number: TargetNumber,
+    text: str,
+    *,
+    wait: Annotated[bool, Parameter(negative="", help="Wait for the outcome; exit 1 if it failed.")] = False,
+    seconds: Annotated[float, Parameter(help="How long to wait at most.")] = 30,
+    host: Host = None,
+    port: Port = None,
+    unit: UnitId = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> int:
+    """Write TEXT to target NUMBER over Modbus, as a PLC would."""
+    loaded = load_if_there(config) if host is None or config != DEFAULT_CONFIG else None
+    target = loaded.targets.get(number) if loaded else None
+    data = texts.encode(text, target.byte_order, target.format, target.encoding) if target else texts.encode(text)
+    if len(data) > 246:
+        raise DeviceError(f"the text takes {len(data)} bytes, one FC16 request 246; longer ones are not in this version yet")
+
+    async def work() -> int:
+        async with connect(*_address(config, host, port, unit)) as client:
+            await client.write(number, data)
+            status = await client.wait(number, seconds) if wait else await client.target(number)
+        if status is None:
+            raise DeviceError(f"no outcome within {seconds:g} s; `vdevice status` shows what it waits for")
+        if as_json:
+            print_json(status)
+        elif wait:
+            console.print(_outcome(number, status), markup=False)
+        else:
+            console.print(f"target/{number}: accepted, {status['queued']} queued", markup=False)
+        return 1 if wait and status["error"] else 0
+
+    return device_app.run_loop(work())
+
+
+def _outcome(number: int, status: dict[str, int | str]) -> str:
+    if not status["error"]:
+        return f"target/{number}: delivered, HTTP {status['http_status']}, {status['latency_ms']} ms"
+    code = ErrorCode(int(status["error"]))
+    return f"target/{number}: failed, {ERRORS[code]}: {status['error_text']}"
+
+
+def status(
+    *,
+    host: Host = None,
+    port: Port = None,
+    unit: UnitId = None,
+    everything: Annotated[bool, Parameter(name="--all", negative="", help="Targets without a config, too.")] = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Show all targets of a device, read over Modbus."""
+    device, rows = device_app.run_loop(_read_status(config, host, port, unit))
+    shown = {n: row for n, row in rows.items() if everything or row["state"] or row["accepted"]}
+    if as_json:
+        print_json({"device": device, "targets": shown})
+        return
+    names = load_if_there(config)
+    table = Table("target", "description", "state", "queued", "accepted", "delivered", "failed", "http", "ms", "last error")
+    for number, row in shown.items():
+        target = names.targets.get(number) if names else None
+        state = TargetStatus(int(row["state"])).name.lower().replace("_", " ")
+        color = "red" if row["error"] else "green" if row["delivered"] else ""
+        cells = [str(row[key]) for key in ("queued", "accepted", "delivered", "failed", "http_status", "latency_ms")]
+        words = str(row["error_text"]).replace("[", r"\[")
+        table.add_row(str(number), target.description if target else "", state, *cells, words, style=color)
+    console.print(table)
+    flags = int(device["flags"])
+    troubles = [words for bit, words in enumerate(("outbox full", "outbox failing", "delivery stopped")) if flags >> bit & 1]
+    console.print(
+        f"{device['device_id']}: up {device['uptime']} s, {device['queued']} queued, {device['connections']} connections, "
+        f"{', '.join(troubles) or 'healthy'}",
+        markup=False,
+    )
+
+
+async def _read_status(
+    config: Path, host: str | None, port: int | None, unit: int | None
+) -> tuple[dict[str, int | str], dict[int, dict[str, int | str]]]:
+    async def all_targets(client: DeviceClient) -> dict[int, dict[str, int | str]]:
+        return {number: await client.target(number) for number in TARGETS}
+
+    async with connect(*_address(config, host, port, unit)) as client:
+        return await client.device(), await all_targets(client)
+
+
+def _address(config: Path, host: str | None, port: int | None, unit: int | None) -> tuple[str, int, int]:
+    """Return host, port and unit id: as given, else the config's, else the defaults."""
+    loaded = load_if_there(config) if host is None or config != DEFAULT_CONFIG else None
+    own_host, own_port, own_unit = "127.0.0.1", 5020, 1
+    if loaded:
+        listen = loaded.modbus.listen
+        own_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
+        own_port, own_unit = listen.port, loaded.modbus.unit_id
+    return host or own_host, port or own_port, own_unit if unit is None else unit
+
+
+def receive(
+    *,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(help="0 takes a free one.")] = 9000,
+    as_json: Json = False,
+) -> None:
+    """Print every HTTP request that comes, and answer it with 200."""
+
+    def show(request: receiver.Received) -> None:
+        if as_json:
+            print_json(request)
+        else:
+            console.rule()
+            console.print(request.text(), markup=False, soft_wrap=True)
+        sys.stdout.flush()
+
+    async def work() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with receiver.serve(host, port, show) as url:
+            console.print(f"receiving on {url}, Ctrl-C ends", markup=False)
+            await stop.wait()
+
+    device_app.run_loop(work())

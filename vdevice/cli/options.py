@@ -1,0 +1,38 @@
+"""What several commands share: the config's place, the target number, JSON output."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+
+from vdevice.config import Config, Target, load
+from vdevice.errors import ConfigError, Problem
+
+ConfigPath = Annotated[Path, Parameter(name="--config", env_var="VDEVICE_CONFIG", help="The config file.")]
+TargetNumber = Annotated[int, Parameter(validator=Number(gte=1, lte=64), help="Number of the target, 1 to 64.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+DEFAULT_CONFIG = Path("vdevice.toml")
+
+console = Console(highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode() + "\n")
+
+
+def find_target(config: Config, number: int) -> Target:
+    """Return a target of the config. Raises ConfigError where it is not in there."""
+    if number not in config.targets:
+        known = ", ".join(str(n) for n in sorted(config.targets)) or "none"
+        raise ConfigError([Problem(f"targets.{number}", f"is not configured (configured: {known}); add [targets.{number}]")])
+    return config.targets[number]
+
+
+def load_if_there(path: Path) -> Config | None:
+    """Return the config, or None where there is no such file and the default place was meant."""
+    return None if path == DEFAULT_CONFIG and not path.exists() else load(path)

@@ -1,0 +1,84 @@
+"""Our Modbus client, for the command line, the demo and the tools: pymodbus' client with errors in plain words."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusException
+from pymodbus.pdu import ModbusPDU
+
+from vdevice.errors import DeviceError
+from vdevice.registers import layout
+
+EXCEPTIONS = {
+    1: "01: it does not know this function",
+    2: "02: there is no such register, or the target is not configured",
+    3: "03: the value is wrong, or not text of the target's encoding",
+    4: "04: the target is disabled, or the outbox cannot be written",
+    6: "06: the outbox is full, or too many requests wait; write again",
+    11: "0B: it has another unit id",
+}
+POLL = 0.05
+
+
+class DeviceClient:
+    """A connected client of one device."""
+
+    def __init__(self, client: AsyncModbusTcpClient, unit: int) -> None:
+        self._client = client
+        self._unit = unit
+
+    async def write(self, target: int, data: bytes) -> None:
+        """Write a whole string, two bytes a register, with FC16. Raises DeviceError."""
+        words = [int.from_bytes(data[index : index + 2]) for index in range(0, len(data), 2)]
+        self._check(await self._ask(lambda: self._client.write_registers(target * 1000, words, device_id=self._unit)))
+
+    async def target(self, target: int) -> dict[str, int | str]:
+        """Return the status registers of a target by name. Raises DeviceError."""
+        return layout.parse_target_status(await self._status(target * 1000))
+
+    async def device(self) -> dict[str, int | str]:
+        """Return the status registers of the device by name. Raises DeviceError."""
+        return layout.parse_device_status(await self._status(0))
+
+    async def wait(self, target: int, seconds: float) -> dict[str, int | str] | None:
+        """Return the status of a target once nothing of it is pending, or None after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            status = await self.target(target)
+            if status["accepted_seq"] == status["finished_seq"]:
+                return status
+            if time.monotonic() > deadline:
+                return None
+            await asyncio.sleep(POLL)
+
+    async def _status(self, address: int) -> list[int]:
+        ask = self._client.read_input_registers
+        answer = await self._ask(lambda: ask(address, count=layout.STATUS, device_id=self._unit))
+        self._check(answer)
+        return list(answer.registers)
+
+    async def _ask(self, ask: Callable[[], "asyncio.Future[ModbusPDU]"]) -> ModbusPDU:
+        try:
+            return await ask()
+        except ModbusException:
+            raise DeviceError("the device does not answer; check its address and its log") from None
+
+    def _check(self, answer: ModbusPDU) -> None:
+        if answer.isError():
+            code = answer.exception_code
+            raise DeviceError(f"the device answers exception {EXCEPTIONS.get(code, f'{code:02X}')}")
+
+
+@contextlib.asynccontextmanager
+async def connect(host: str, port: int, unit: int = 1, timeout: float = 3) -> AsyncIterator[DeviceClient]:  # noqa: ASYNC109
+    """Connect to a device. Raises DeviceError where none answers."""
+    client = AsyncModbusTcpClient(host, port=port, timeout=timeout, retries=0, reconnect_delay=0)
+    try:
+        if not await client.connect():
+            raise DeviceError(f"no device answers on {host}:{port}; start it with `vdevice run`, or check --host and --port")
+        yield DeviceClient(client, unit)
+    finally:
+        client.close()

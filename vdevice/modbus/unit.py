@@ -1,0 +1,207 @@
+"""The unit: one request in, one answer out. It knows registers, outbox and board, and no connection.
+
+`handle` does at once what can be done at once. A write that completes a string is answered by a future, which is done
+when the string is on disk.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import structlog
+from pymodbus.constants import ExcCodes
+from pymodbus.pdu.device import DeviceInformationFactory, ModbusDeviceIdentification
+from pymodbus.pdu.mei_message import ReadDeviceInformationResponse
+
+from vdevice import __version__
+from vdevice.board import Board
+from vdevice.config import Config, Target
+from vdevice.errors import OutboxFullError, TextError, VdeviceError
+from vdevice.model import Event, Stored, new_event_id
+from vdevice.modbus import pdu
+from vdevice.modbus.pdu import Identify, Read, ReadWrite, Refused, Request, ServerId, WriteBits, WriteRegisters
+from vdevice.outbox.sqlite import SqliteOutbox
+from vdevice.registers import layout, text
+from vdevice.registers.layout import Space
+
+URL = "https://github.com/vdevice/vdevice"
+EVERY_UNIT = frozenset({0, 255})
+"""Unit ids that mean the device itself (Messaging on TCP/IP Implementation Guide, 4.4.2)."""
+
+log = structlog.get_logger()
+
+
+class Client(NamedTuple):
+    """Who asks: its address, and its name where the config has one."""
+
+    address: str
+    name: str
+
+
+class Pending(NamedTuple):
+    """An answer that waits for the outbox: `answer` makes the PDU once `stored` is done."""
+
+    stored: asyncio.Future[list[Stored]]
+    answer: Callable[[], bytes]
+
+
+class _Control:
+    """What pymodbus' device information reads."""
+
+    def __init__(self, device_id: str) -> None:
+        self.Identity = ModbusDeviceIdentification(  # pymodbus' name
+            info_name={
+                "VendorName": "vdevice",
+                "ProductCode": "vdevice",
+                "MajorMinorRevision": __version__,
+                "VendorUrl": URL,
+                "ProductName": "Virtual device: registers to webhooks",
+                "UserApplicationName": device_id,
+            }
+        )
+
+
+class Unit:
+    """The device as Modbus sees it."""
+
+    def __init__(self, config: Config, outbox: SqliteOutbox, board: Board) -> None:
+        self._outbox = outbox
+        self._board = board
+        self._coils = [False] * layout.POINTS
+        self._points = bytearray(2 * layout.POINTS)
+        self.apply(config)
+
+    def apply(self, config: Config) -> None:
+        """Go on with another config."""
+        self._config = config
+        self._changed_only = frozenset(n for n, target in config.targets.items() if target.trigger == "change")
+        self._control = _Control(config.device.id)
+
+    def client(self, address: str) -> Client:
+        """Return the client behind an address."""
+        return Client(address, self._config.client_name(address))
+
+    async def handle(self, unit_id: int, request: bytes, client: Client) -> bytes:
+        """Return the answer PDU to a request PDU."""
+        answer = self.begin(unit_id, request, client)
+        if isinstance(answer, bytes):
+            return answer
+        await asyncio.wait([answer.stored])
+        return self.end(request[0], answer)
+
+    def begin(self, unit_id: int, request: bytes, client: Client) -> bytes | Pending:
+        """Execute a request; what must be on disk first is still under way in the Pending that comes back."""
+        if unit_id != self._config.modbus.unit_id and unit_id not in EVERY_UNIT:
+            return pdu.exception(request[0], ExcCodes.GATEWAY_NO_RESPONSE)
+        try:
+            return self._execute(pdu.decode(request), client)
+        except Refused as refused:
+            return pdu.exception(request[0], refused.code)
+
+    def end(self, function: int, pending: Pending) -> bytes:
+        """Return the answer to a request whose `stored` is done."""
+        error = pending.stored.exception()
+        if error is None:
+            return pending.answer()
+        log.error("not stored", reason=str(error) if isinstance(error, VdeviceError) else repr(error))
+        return pdu.exception(function, ExcCodes.DEVICE_FAILURE)
+
+    def stores(self, request: bytes) -> bool:
+        """Tell whether a request PDU may store a string, so that others may follow it into the same commit."""
+        return request[0] in {6, 16} and len(request) >= 3 and int.from_bytes(request[1:3]) >= 1000
+
+    def _execute(self, request: Request, client: Client) -> bytes | Pending:
+        match request:
+            case WriteRegisters():
+                return self._write(request, client, lambda: request.echo)
+            case Read():
+                self._check_readable(request)
+                return self._read(request)
+            case ReadWrite():
+                self._check_readable(request.read)
+                return self._write(request.write, client, lambda: self._read(request.read))
+            case WriteBits():
+                if not layout.is_points(request.address, len(request.bits)):
+                    raise Refused(ExcCodes.ILLEGAL_ADDRESS)
+                self._coils[request.address : request.address + len(request.bits)] = request.bits
+                return request.echo
+            case ServerId():
+                name = f"vdevice {__version__} {self._config.device.id}".encode()
+                return bytes((17, len(name) + 1)) + name + b"\xff"
+            case Identify():
+                return self._identify(request)
+
+    def _check_readable(self, request: Read) -> None:
+        """Raise Refused where an address of the range cannot be read; pure addresses, so that nothing happened yet."""
+        space, address, count = request.space, request.address, request.count
+        readable = {
+            Space.COILS: lambda: layout.is_points(address, count),
+            Space.DISCRETE_INPUTS: lambda: layout.is_discrete(address, count),
+            Space.INPUT_REGISTERS: lambda: layout.status_block(space, address, count) is not None,
+            Space.HOLDING_REGISTERS: lambda: layout.is_points(address, count)
+            or layout.status_block(space, address, count) is not None,
+        }
+        if not readable[space]():
+            raise Refused(ExcCodes.ILLEGAL_ADDRESS)
+
+    def _read(self, request: Read) -> bytes:
+        function, space, address, count = request
+        if space is Space.COILS:
+            return pdu.bits(function, self._coils[address : address + count])
+        if space is Space.DISCRETE_INPUTS:
+            return pdu.bits(function, layout.discrete_inputs(self._board, address, count))
+        place = layout.status_block(space, address, count)
+        if place is None:
+            return pdu.registers(function, bytes(self._points[2 * address : 2 * (address + count)]))
+        block, offset = place
+        if block == 0:
+            status = layout.device_status(self._board, self._config.device.id)
+        else:
+            status = layout.target_status(self._board.targets[block])
+        return pdu.registers(function, status[2 * offset : 2 * (offset + count)])
+
+    def _write(self, request: WriteRegisters, client: Client, answer: Callable[[], bytes]) -> bytes | Pending:
+        address, data = request.address, request.data
+        count = len(data) // 2
+        if layout.is_points(address, count):
+            self._points[2 * address : 2 * (address + count)] = data
+            return answer()
+        place = layout.text_target(address, count)
+        target = self._config.targets.get(place[0]) if place else None
+        # Completion `request`: a string starts at the first register of the text.
+        if place is None or target is None or place[1] != 0:
+            raise Refused(ExcCodes.ILLEGAL_ADDRESS)
+        return Pending(self._store(target, self._decode(target, data, client), client), answer)
+
+    def _decode(self, target: Target, data: bytes, client: Client) -> str:
+        try:
+            return text.decode(data, target.byte_order, target.format, target.encoding)
+        except TextError as error:
+            state = self._board.targets[target.number]
+            state.rejected += 1
+            log.warning("not text", target=target.number, client=client.name, reason=str(error), rejected=state.rejected)
+            raise Refused(ExcCodes.ILLEGAL_VALUE) from None
+
+    def _store(self, target: Target, value: str, client: Client) -> asyncio.Future[list[Stored]]:
+        if not target.enabled:
+            raise Refused(ExcCodes.DEVICE_FAILURE)
+        now = time.time()
+        event = Event(new_event_id(now), target.number, value, now, client.name, target.name, value)
+        try:
+            return self._outbox.put((event,), self._changed_only)
+        except OutboxFullError as error:
+            log.warning("busy", target=target.number, client=client.name, reason=str(error))
+            raise Refused(ExcCodes.DEVICE_BUSY) from None
+
+    def _identify(self, request: Identify) -> bytes:
+        code, object_id = request.code, request.object_id
+        objects = DeviceInformationFactory.get(self._control, code, 0)
+        if code == 4:
+            objects = DeviceInformationFactory.get(self._control, code, object_id)
+            if not objects.get(object_id):
+                raise Refused(ExcCodes.ILLEGAL_ADDRESS)
+        elif object_id in objects:
+            # 6.21: an object id that is not there starts again at the first one.
+            objects = {key: value for key, value in objects.items() if key >= object_id}
+        return b"\x2b" + ReadDeviceInformationResponse(read_code=code, information=objects).encode()

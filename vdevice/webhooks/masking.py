@@ -1,0 +1,23 @@
+"""Takes a target's secrets out of words that are about to be shown."""
+
+import base64
+from urllib.parse import urlsplit
+
+from vdevice.config import Target
+
+MASK = "***"
+
+
+def mask(target: Target, words: str) -> str:
+    """Return the words with every secret of the target replaced, and all but the host of a secret URL."""
+    secrets = [target.auth_password, target.bearer_token, target.signing_secret, target.proxy]
+    hidden = [secret.reveal() for secret in (*secrets, *target.headers.values()) if secret]
+    if target.auth_user is not None or target.auth_password:
+        password = target.auth_password.reveal() if target.auth_password else ""
+        hidden.append(base64.b64encode(f"{target.auth_user or ''}:{password}".encode()).decode())
+    if target.url.literal or target.method in {"slack", "teams", "mattermost"}:
+        parts = urlsplit(target.url.reveal())
+        hidden += [f"{parts.path}?{parts.query}" if parts.query else parts.path.rstrip("/")]
+    for secret in sorted(filter(None, hidden), key=len, reverse=True):
+        words = words.replace(secret, MASK)
+    return words
