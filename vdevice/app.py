@@ -8,7 +8,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,7 +82,7 @@ class App:
             config = load(self._path)
         except ConfigError as error:
             for problem in error.problems:
-                log.error("config refused", path=problem.path, reason=problem.message)
+                log.error("config refused", path=problem.path, reason=problem.message)  # noqa: TRY400 (no traceback for a user)
             return False
         for name, new, old in (
             ("modbus.listen", config.modbus.listen, self.config.modbus.listen),
@@ -114,19 +114,20 @@ class App:
             await asyncio.sleep(RETENTION)
 
 
-async def run(path: Path, ready: Callable[[App], None] = lambda app: None) -> None:
+async def run(path: Path, ready: Callable[[App], None] | None = None) -> None:
     """Run the device of a config file until SIGINT or SIGTERM. Raises VdeviceError where it cannot start."""
     app = App(load(path), path)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     with _signals(loop, stop, app):
         async with app.running():
-            ready(app)
+            if ready:
+                ready(app)
             await stop.wait()
 
 
 @contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, app: App) -> Any:
+def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, app: App) -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return

@@ -1,5 +1,7 @@
-"""`vdevice demo`: a device, a receiver and nine targets on this machine; each is written to over Modbus, and what
-arrived is held against what should have."""
+"""`vdevice demo`: a device, a receiver and nine targets on this machine.
+
+Each target is written to over Modbus, and what arrived is held against what should have.
+"""
 
 import asyncio
 import contextlib

@@ -20,10 +20,15 @@ app = App(
     version=__version__,
     default_parameter=None,
 )
-for command in (settings.init, settings.check, settings.render, settings.map_, device.run, device.demo, device.send):
-    app.command(command, name=command.__name__.rstrip("_"))
-for command in (device.status, device.receive):
-    app.command(command)
+app.command(settings.init)
+app.command(settings.check)
+app.command(settings.render)
+app.command(settings.map_, name="map")
+app.command(device.run)
+app.command(device.demo)
+app.command(device.send)
+app.command(device.status)
+app.command(device.receive)
 app.command(letters.app)
 
 

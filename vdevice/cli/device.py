@@ -14,8 +14,8 @@ from vdevice import demo as demo_run
 from vdevice import logs, receiver
 from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, TargetNumber, console, load_if_there, print_json
 from vdevice.errors import DeviceError
-from vdevice.model import TARGETS, ErrorCode, TargetStatus
 from vdevice.modbus.client import DeviceClient, connect
+from vdevice.model import TARGETS, ErrorCode, TargetStatus
 from vdevice.registers import text as texts
 from vdevice.registers.sheet import ERRORS
 
@@ -54,7 +54,9 @@ def send(
     target = loaded.targets.get(number) if loaded else None
     data = texts.encode(text, target.byte_order, target.format, target.encoding) if target else texts.encode(text)
     if len(data) > 246:
-        raise DeviceError(f"the text takes {len(data)} bytes, one FC16 request 246; longer ones are not in this version yet")
+        raise DeviceError(
+            f"the text takes {len(data)} bytes, one FC16 request 246; longer ones are not in this version yet"
+        )
 
     async def work() -> int:
         async with connect(*_address(config, host, port, unit)) as client:
@@ -96,7 +98,9 @@ def status(
         print_json({"device": device, "targets": shown})
         return
     names = load_if_there(config)
-    table = Table("target", "description", "state", "queued", "accepted", "delivered", "failed", "http", "ms", "last error")
+    table = Table(
+        "target", "description", "state", "queued", "accepted", "delivered", "failed", "http", "ms", "last error"
+    )
     for number, row in shown.items():
         target = names.targets.get(number) if names else None
         state = TargetStatus(int(row["state"])).name.lower().replace("_", " ")
@@ -106,7 +110,9 @@ def status(
         table.add_row(str(number), target.description if target else "", state, *cells, words, style=color)
     console.print(table)
     flags = int(device["flags"])
-    troubles = [words for bit, words in enumerate(("outbox full", "outbox failing", "delivery stopped")) if flags >> bit & 1]
+    troubles = [
+        words for bit, words in enumerate(("outbox full", "outbox failing", "delivery stopped")) if flags >> bit & 1
+    ]
     console.print(
         f"{device['device_id']}: up {device['uptime']} s, {device['queued']} queued, {device['connections']} connections, "
         f"{', '.join(troubles) or 'healthy'}",

@@ -79,7 +79,9 @@ def replay(
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> int:
     """Queue dead letters again, behind all that waits."""
-    return _move("queued again", letters.replay, (EventState.FAILED,), events, config, everything=all_failed, target=target)
+    return _move(
+        "queued again", letters.replay, (EventState.FAILED,), events, config, everything=all_failed, target=target
+    )
 
 
 @app.command
@@ -90,7 +92,9 @@ def discard(
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> int:
     """End events without delivery: dead letters, or those named while they wait."""
-    return _move("discarded", letters.discard, (EventState.FAILED,), events, config, everything=all_failed, target=target)
+    return _move(
+        "discarded", letters.discard, (EventState.FAILED,), events, config, everything=all_failed, target=target
+    )
 
 
 def _move(

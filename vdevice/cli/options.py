@@ -29,7 +29,9 @@ def find_target(config: Config, number: int) -> Target:
     """Return a target of the config. Raises ConfigError where it is not in there."""
     if number not in config.targets:
         known = ", ".join(str(n) for n in sorted(config.targets)) or "none"
-        raise ConfigError([Problem(f"targets.{number}", f"is not configured (configured: {known}); add [targets.{number}]")])
+        raise ConfigError(
+            [Problem(f"targets.{number}", f"is not configured (configured: {known}); add [targets.{number}]")]
+        )
     return config.targets[number]
 
 

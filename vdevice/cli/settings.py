@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, TargetNumber, console, find_target, load_if_there, print_json
+from vdevice.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigPath,
+    Json,
+    TargetNumber,
+    console,
+    find_target,
+    load_if_there,
+    print_json,
+)
 from vdevice.config import Config, Target, load
 from vdevice.config.example import EXAMPLE
 from vdevice.errors import ConfigError, VdeviceError
@@ -38,7 +47,9 @@ def check(*, config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int:
             print_json({"ok": False, "problems": error.problems, "warnings": []})
         else:
             for problem in error.problems:
-                console.print(f"[red]problem[/] {problem.path}", f"[dim]·[/] {problem.message.replace('[', chr(92) + '[')}")
+                console.print(
+                    f"[red]problem[/] {problem.path}", f"[dim]·[/] {problem.message.replace('[', chr(92) + '[')}"
+                )
             console.print(f"{config}: {len(error.problems)} problems", markup=False)
         return 1
     doubts = warnings.find(loaded)

@@ -31,8 +31,23 @@ LATER = {
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN_HEADERS = frozenset(
-    "host content-length content-type transfer-encoding connection idempotency-key user-agent accept expect upgrade te "
-    "trailer webhook-id webhook-timestamp webhook-signature".split()
+    [
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "connection",
+        "idempotency-key",
+        "user-agent",
+        "accept",
+        "expect",
+        "upgrade",
+        "te",
+        "trailer",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+    ]
 )
 
 
@@ -161,7 +176,10 @@ def _content(target: Target) -> Iterator[tuple[str, str]]:
         try:
             json.loads(target.payload or "", parse_constant=_no_constant)
         except json.JSONDecodeError as error:
-            yield "payload", f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}; variables stand inside strings"
+            yield (
+                "payload",
+                f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}; variables stand inside strings",
+            )
         except (ValueError, RecursionError) as error:
             yield "payload", f"is not JSON: {error}"
 

@@ -51,7 +51,11 @@ def _convert(kind: Any, value: Any, path: str, folder: Path) -> tuple[Any, list[
 
 def _unknown(key: str, known: set[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
-    return f"is not a setting; did you mean {near[0]}?" if near else f"is not a setting; known are {', '.join(sorted(known))}"
+    return (
+        f"is not a setting; did you mean {near[0]}?"
+        if near
+        else f"is not a setting; known are {', '.join(sorted(known))}"
+    )
 
 
 def _choices(kind: Any, message: str) -> str:

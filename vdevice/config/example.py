@@ -1,6 +1,6 @@
 """The commented `vdevice.toml` that `vdevice init` writes."""
 
-EXAMPLE = '''\
+EXAMPLE = """\
 # vdevice.toml: a string that a PLC writes to target 1 goes out as a webhook.
 # `vdevice check` lists every mistake in here; `vdevice run` starts the device; SIGHUP makes it read this file again.
 
@@ -43,4 +43,4 @@ payload = \'\'\'{"text": "$VALUE", "from": "$DESCRIPTION", "at": "$ISOTIME"}\'\'
 # method = "slack"
 # url = { env = "SLACK_WEBHOOK_URL" }   # a secret: from the environment, or { file = "slack.url" }
 # payload = "*$DESCRIPTION*: $VALUE"
-'''
+"""

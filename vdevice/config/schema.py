@@ -182,5 +182,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def client_name(self, address: str) -> str:
         """Return the name of the most specific [modbus.clients] entry that holds `address`, else the address."""
-        fitting = [(c.address.network.prefixlen, name) for name, c in self.modbus.clients.items() if address in c.address]
+        fitting = [
+            (c.address.network.prefixlen, name) for name, c in self.modbus.clients.items() if address in c.address
+        ]
         return max(fitting)[1] if fitting else address

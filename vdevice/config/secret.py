@@ -44,5 +44,7 @@ def resolve(raw: object, folder: Path) -> Secret:
                 return Secret((folder / name).read_text("utf-8").rstrip("\r\n"), literal=True)
             except (OSError, UnicodeDecodeError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-                raise ValueError(f"the file {name!r} cannot be read ({reason}); create it, readable for vdevice") from None
+                raise ValueError(
+                    f"the file {name!r} cannot be read ({reason}); create it, readable for vdevice"
+                ) from None
     raise ValueError('write a string, { env = "NAME" } or { file = "path" }')

@@ -19,4 +19,4 @@ def delay(
     if retry_after is not None:
         return min(retry_after, target.backoff_max)
     # 2 ** 60 is above every backoff_max, and still a float.
-    return draw() * min(target.backoff * 2 ** min(failures - 1, 60), target.backoff_max)
+    return draw() * min(target.backoff * 2.0 ** min(failures - 1, 60), target.backoff_max)

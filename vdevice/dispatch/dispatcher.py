@@ -125,6 +125,6 @@ class Dispatcher:
             return Outcome(Verdict.GIVE_UP, ErrorCode.FILE, text=str(error))
         except BuildError as error:
             return Outcome(Verdict.GIVE_UP, ErrorCode.BUILD, text=str(error))
-        except Exception as error:  # noqa: BLE001 (one event must not stop its lane; it is kept as a dead letter)
+        except Exception as error:
             log.exception("internal error", event_id=stored.event.id, target=target.number)
             return Outcome(Verdict.GIVE_UP, ErrorCode.INTERNAL, text=f"internal error ({type(error).__name__})")

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import aiolimiter
@@ -141,7 +142,7 @@ class Lane:
             wait = backoff.delay(self.target, attempts, outcome.retry_after)
             stored = msgspec.structs.replace(stored, attempts=attempts, next_at=time.time() + wait)
             log.warning("retry", **_words(stored, outcome), attempts=attempts, wait_s=round(wait, 3))
-            if not await self._record(lambda stored=stored: self._outbox.retry(stored, outcome)):
+            if not await self._record(partial(self._outbox.retry, stored, outcome)):
                 return
 
     async def _until_due(self, stored: Stored) -> None:
@@ -198,11 +199,13 @@ class Lane:
 
     async def _finish(self, stored: Stored, outcome: Outcome) -> None:
         now = time.time()
-        if not await self._record(lambda: self._outbox.finish(stored, outcome, now)):
+        if not await self._record(partial(self._outbox.finish, stored, outcome, now)):
             return
         latency = max(int((now - stored.since) * 1000), 0)
         if outcome.verdict is Verdict.DELIVERED:
-            log.info("delivered", event_id=stored.event.id, target=self.target.number, status=outcome.http_status, ms=latency)
+            log.info(
+                "delivered", event_id=stored.event.id, target=self.target.number, status=outcome.http_status, ms=latency
+            )
         else:
             log.error("given up", **_words(stored, outcome), attempts=stored.attempts, ms=latency)
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from typing import Self
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -29,7 +30,7 @@ class Sender:
     def __init__(self) -> None:
         self._tls: dict[tuple[object, ...], ssl.SSLContext] = {}
 
-    async def __aenter__(self) -> "Sender":
+    async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -136,7 +137,9 @@ def failure(error: Exception) -> Outcome:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return Outcome(Verdict.RETRY, ErrorCode.CONNECT, error.status, f"the proxy answers HTTP {error.status}")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Outcome(Verdict.RETRY, ErrorCode.CONNECT, text=f"no connection: {error.os_error.strerror or 'refused'}"[:200])
+        return Outcome(
+            Verdict.RETRY, ErrorCode.CONNECT, text=f"no connection: {error.os_error.strerror or 'refused'}"[:200]
+        )
     if isinstance(error, aiohttp.InvalidURL):
         return Outcome(Verdict.GIVE_UP, ErrorCode.BUILD, text="the URL cannot be sent as it is")
     if isinstance(error, aiohttp.ServerDisconnectedError):

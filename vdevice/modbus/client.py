@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -60,7 +60,7 @@ class DeviceClient:
         self._check(answer)
         return list(answer.registers)
 
-    async def _ask(self, ask: Callable[[], "asyncio.Future[ModbusPDU]"]) -> ModbusPDU:
+    async def _ask(self, ask: Callable[[], Awaitable[ModbusPDU]]) -> ModbusPDU:
         try:
             return await ask()
         except ModbusException:
@@ -78,7 +78,9 @@ async def connect(host: str, port: int, unit: int = 1, timeout: float = 3) -> As
     client = AsyncModbusTcpClient(host, port=port, timeout=timeout, retries=0, reconnect_delay=0)
     try:
         if not await client.connect():
-            raise DeviceError(f"no device answers on {host}:{port}; start it with `vdevice run`, or check --host and --port")
+            raise DeviceError(
+                f"no device answers on {host}:{port}; start it with `vdevice run`, or check --host and --port"
+            )
         yield DeviceClient(client, unit)
     finally:
         client.close()

@@ -39,7 +39,7 @@ class Read(NamedTuple):
     function: int
     space: Space
     address: int
-    count: int
+    quantity: int
 
 
 class WriteBits(NamedTuple):

@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         self.partial_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection in, or end it where it may not stay."""
         self._transport = cast("asyncio.Transport", transport)
         self.address = str((transport.get_extra_info("peername") or ("unknown",))[0])
         self._client = self._unit.client(self.address)
@@ -75,11 +76,13 @@ class Connection(asyncio.Protocol):
         if reason:
             self._end(reason)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Forget the connection; what it stored stays stored."""
         self._ending = True
         self._server.released(self)
 
     def data_received(self, data: bytes) -> None:
+        """Queue the frames that are whole."""
         if self._ending:
             return
         self.last_seen = time.monotonic()
@@ -87,21 +90,24 @@ class Connection(asyncio.Protocol):
         self._read()
 
     def eof_received(self) -> bool:
+        """Answer what was received before closing: the client may still read."""
         self._ending = True
         self._close_when_answered()
         return True
 
     def pause_writing(self) -> None:
+        """Read nothing while the client does not read its answers."""
         self._write_paused = True
         self._regulate()
 
     def resume_writing(self) -> None:
+        """Go on reading."""
         self._write_paused = False
         self._regulate()
         self._read()
 
     def callback_disconnected(self, _exc: Exception | None) -> None:
-        """pymodbus' word for the end of a listener's connections; `drain` ends ours."""
+        """Pymodbus' word for the end of a listener's connections; `drain` ends ours."""
 
     def close(self) -> None:
         """Close at once; what was received is executed, and not answered."""
@@ -230,7 +236,7 @@ class DeviceServer(ModbusTcpServer):
         """Go on with other limits."""
         self._config = config
 
-    def callback_new_connection(self) -> Any:
+    def callback_new_connection(self) -> Any:  # noqa: ANN401 (pymodbus wants its own class)
         """Return the protocol of a new connection: pymodbus' hook."""
         return Connection(self)
 

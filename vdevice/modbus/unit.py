@@ -7,7 +7,7 @@ when the string is on disk.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import structlog
 from pymodbus.constants import ExcCodes
@@ -18,9 +18,9 @@ from vdevice import __version__
 from vdevice.board import Board
 from vdevice.config import Config, Target
 from vdevice.errors import OutboxFullError, TextError, VdeviceError
-from vdevice.model import Event, Stored, new_event_id
 from vdevice.modbus import pdu
 from vdevice.modbus.pdu import Identify, Read, ReadWrite, Refused, Request, ServerId, WriteBits, WriteRegisters
+from vdevice.model import Event, Stored, new_event_id
 from vdevice.outbox.sqlite import SqliteOutbox
 from vdevice.registers import layout, text
 from vdevice.registers.layout import Space
@@ -28,6 +28,10 @@ from vdevice.registers.layout import Space
 URL = "https://github.com/vdevice/vdevice"
 EVERY_UNIT = frozenset({0, 255})
 """Unit ids that mean the device itself (Messaging on TCP/IP Implementation Guide, 4.4.2)."""
+
+# Both are untyped in pymodbus.
+_device_information = cast("Callable[[object, int, int], dict[int, str]]", DeviceInformationFactory.get)
+_new_identity = cast("Callable[..., object]", ModbusDeviceIdentification)
 
 log = structlog.get_logger()
 
@@ -50,7 +54,7 @@ class _Control:
     """What pymodbus' device information reads."""
 
     def __init__(self, device_id: str) -> None:
-        self.Identity = ModbusDeviceIdentification(  # pymodbus' name
+        self.Identity = _new_identity(  # pymodbus' name
             info_name={
                 "VendorName": "vdevice",
                 "ProductCode": "vdevice",
@@ -134,13 +138,14 @@ class Unit:
 
     def _check_readable(self, request: Read) -> None:
         """Raise Refused where an address of the range cannot be read; pure addresses, so that nothing happened yet."""
-        space, address, count = request.space, request.address, request.count
+        space, address, count = request.space, request.address, request.quantity
         readable = {
             Space.COILS: lambda: layout.is_points(address, count),
             Space.DISCRETE_INPUTS: lambda: layout.is_discrete(address, count),
             Space.INPUT_REGISTERS: lambda: layout.status_block(space, address, count) is not None,
-            Space.HOLDING_REGISTERS: lambda: layout.is_points(address, count)
-            or layout.status_block(space, address, count) is not None,
+            Space.HOLDING_REGISTERS: lambda: (
+                layout.is_points(address, count) or layout.status_block(space, address, count) is not None
+            ),
         }
         if not readable[space]():
             raise Refused(ExcCodes.ILLEGAL_ADDRESS)
@@ -180,7 +185,9 @@ class Unit:
         except TextError as error:
             state = self._board.targets[target.number]
             state.rejected += 1
-            log.warning("not text", target=target.number, client=client.name, reason=str(error), rejected=state.rejected)
+            log.warning(
+                "not text", target=target.number, client=client.name, reason=str(error), rejected=state.rejected
+            )
             raise Refused(ExcCodes.ILLEGAL_VALUE) from None
 
     def _store(self, target: Target, value: str, client: Client) -> asyncio.Future[list[Stored]]:
@@ -196,9 +203,9 @@ class Unit:
 
     def _identify(self, request: Identify) -> bytes:
         code, object_id = request.code, request.object_id
-        objects = DeviceInformationFactory.get(self._control, code, 0)
+        objects = _device_information(self._control, code, 0)
         if code == 4:
-            objects = DeviceInformationFactory.get(self._control, code, object_id)
+            objects = _device_information(self._control, code, object_id)
             if not objects.get(object_id):
                 raise Refused(ExcCodes.ILLEGAL_ADDRESS)
         elif object_id in objects:

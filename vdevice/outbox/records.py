@@ -12,7 +12,9 @@ import msgspec
 
 from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict
 
-_EVENT = "seq, id, target, value, accepted_at, source_connection, source_parameter, source_value, since, attempts, next_at"
+_EVENT = (
+    "seq, id, target, value, accepted_at, source_connection, source_parameter, source_value, since, attempts, next_at"
+)
 
 
 class Counts(msgspec.Struct):

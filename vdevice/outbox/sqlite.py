@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from vdevice.board import Board
 from vdevice.errors import OutboxFailingError, OutboxFullError
@@ -39,7 +39,7 @@ class SqliteOutbox:
 
     def __init__(self, file: Path, board: Board, max_messages: int) -> None:
         self.max_messages = max_messages
-        self.on_stored: Callable[[list[Stored]], None] = lambda stored: None
+        self.on_stored: Callable[[list[Stored]], None] = lambda _stored: None
         self.on_outside_change: Callable[[], None] = lambda: None
         self._file = file
         self._board = board
@@ -51,7 +51,7 @@ class SqliteOutbox:
         self._seen_version = 0
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
-    async def __aenter__(self) -> "SqliteOutbox":
+    async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._stack.enter_context(database.running_lock(self._file))
         try:
@@ -136,9 +136,7 @@ class SqliteOutbox:
 
     # On the event loop.
 
-    def _submit(
-        self, work: Callable[[Ledger], T], done: Callable[[T | None], None] | None = None
-    ) -> asyncio.Future[T]:
+    def _submit(self, work: Callable[[Ledger], T], done: Callable[[T | None], None] | None = None) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put(_Job(work, future, done))
         return future

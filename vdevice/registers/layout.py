@@ -43,7 +43,9 @@ class Row(msgspec.Struct, frozen=True):
 
 
 TARGET_STATUS = (
-    Row(0, 1, "state", "enum", "0 not configured, 1 idle, 2 queued, 3 sending, 4 waiting to retry, 5 paused, 6 disabled"),
+    Row(
+        0, 1, "state", "enum", "0 not configured, 1 idle, 2 queued, 3 sending, 4 waiting to retry, 5 paused, 6 disabled"
+    ),
     Row(1, 1, "http_status", "uint16", "HTTP status of the last finished attempt, 0 = there was no HTTP answer"),
     Row(2, 2, "accepted", "uint32", "strings accepted since the outbox was created, high word first"),
     Row(4, 2, "delivered", "uint32", "strings delivered"),
@@ -54,7 +56,13 @@ TARGET_STATUS = (
     Row(11, 1, "attempts", "uint16", "attempts already made for the string at the head of the queue"),
     Row(12, 2, "finished_at", "uint32", "UTC seconds when the last string was delivered or given up"),
     Row(14, 1, "accepted_seq", "uint16", "accepted, low 16 bits"),
-    Row(15, 1, "finished_seq", "uint16", "delivered + failed + discarded, low 16 bits: equal to accepted_seq = nothing is pending"),
+    Row(
+        15,
+        1,
+        "finished_seq",
+        "uint16",
+        "delivered + failed + discarded, low 16 bits: equal to accepted_seq = nothing is pending",
+    ),
     Row(16, 32, "error_text", "ASCII, 64 bytes", "the last error in words, NUL padded"),
     Row(48, 2, "reserved", "", "0"),
 )
@@ -85,7 +93,7 @@ def status_block(space: Space, address: int, count: int) -> tuple[int, int] | No
     block, offset = divmod(address, 1000)
     if space is Space.HOLDING_REGISTERS:
         offset -= MIRROR
-    inside = 0 <= offset and offset + count <= STATUS
+    inside = offset >= 0 and offset + count <= STATUS
     return (block, offset) if inside and (block == 0 or block in TARGETS) else None
 
 

@@ -18,9 +18,7 @@ def as_object(payload: str) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-def render(
-    payload: str, values: dict[str, str], escape: Escape | None, wrap: Callable[[str], dict[str, Any]]
-) -> bytes:
+def render(payload: str, values: dict[str, str], escape: Escape | None, wrap: Callable[[str], dict[str, Any]]) -> bytes:
     """Return the JSON body of a chat message; `wrap` makes the message of a text."""
     if as_object(payload) is None:
         return to_json(wrap(substitute(payload, values, escape)))

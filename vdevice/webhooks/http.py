@@ -41,7 +41,9 @@ def build(config: Config, target: Target, event: Event, now: float) -> Request:
     url = _url(target, values)
     if target.method in {"get", "delete"}:
         url = _with_query(url, _parameters(target, values))
-    content_type, body = _BODIES[target.method](config, target, values, url, event) if target.method in _BODIES else ("", b"")
+    content_type, body = (
+        _BODIES[target.method](config, target, values, url, event) if target.method in _BODIES else ("", b"")
+    )
     headers = [
         ("Host", urlsplit(url).netloc),
         ("User-Agent", _USER_AGENT),
@@ -51,7 +53,9 @@ def build(config: Config, target: Target, event: Event, now: float) -> Request:
     if content_type:
         headers.append(("Content-Type", content_type))
     headers += _authorization(target)
-    headers += [(name, _header(name, secret.reveal(), secret.literal, values)) for name, secret in target.headers.items()]
+    headers += [
+        (name, _header(name, secret.reveal(), secret.literal, values)) for name, secret in target.headers.items()
+    ]
     if target.signing_secret:
         headers += signing.sign(target.signing_secret.reveal(), event.id, now, body)
     if target.method != "get":

@@ -23,7 +23,9 @@ _SERVICES: dict[str, Callable[[int, str], Outcome | None]] = {
 }
 
 
-def classify(target: Target, status: int, headers: Mapping[str, str], answer: bytes, now: float | None = None) -> Outcome:
+def classify(
+    target: Target, status: int, headers: Mapping[str, str], answer: bytes, now: float | None = None
+) -> Outcome:
     """Return what an answer means; `headers` must ignore case, `now` (UTC seconds) is what dates are held against."""
     outcome = _by_service(target, status, answer) or _by_status(target, status)
     wait = retry_after(headers, time.time() if now is None else now) if outcome.verdict is Verdict.RETRY else None

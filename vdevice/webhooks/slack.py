@@ -6,9 +6,23 @@ from vdevice.webhooks import chat
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 GIVE_UP = frozenset(
-    "invalid_payload no_text too_many_attachments user_not_found invalid_blocks action_prohibited invalid_token "
-    "team_disabled posting_to_general_channel_denied channel_not_found no_service no_service_id no_team "
-    "no_active_hooks channel_is_archived".split()
+    [
+        "invalid_payload",
+        "no_text",
+        "too_many_attachments",
+        "user_not_found",
+        "invalid_blocks",
+        "action_prohibited",
+        "invalid_token",
+        "team_disabled",
+        "posting_to_general_channel_denied",
+        "channel_not_found",
+        "no_service",
+        "no_service_id",
+        "no_team",
+        "no_active_hooks",
+        "channel_is_archived",
+    ]
 )
 """Slack's words for a message or a hook that will not do better next time."""
 

@@ -28,9 +28,7 @@ def escape(value: str, before: str) -> str:
     """Backslash-escape what would format in a TextBlock: some characters anywhere, some where a line starts."""
     lines = _ANYWHERE.sub(r"\\\g<0>", value).split("\n")
     first_starts_line = not before.rpartition("\n")[2].strip()
-    return "\n".join(
-        _escape_start(line) if first_starts_line or index else line for index, line in enumerate(lines)
-    )
+    return "\n".join(_escape_start(line) if first_starts_line or index else line for index, line in enumerate(lines))
 
 
 def _escape_start(line: str) -> str:
@@ -81,4 +79,6 @@ def classify(status: int, answer: str) -> Outcome | None:
     found = _HTTP_ERROR.search(answer)
     code = int(found[1]) if found else 0
     verdict = Verdict.RETRY if code == 429 or code >= 500 else Verdict.GIVE_UP
-    return Outcome(verdict, ErrorCode.SERVICE, status, f"Teams says HTTP error {code}" if code else "Teams says it failed")
+    return Outcome(
+        verdict, ErrorCode.SERVICE, status, f"Teams says HTTP error {code}" if code else "Teams says it failed"
+    )

@@ -31,8 +31,8 @@ def _templates(target: Target) -> Iterator[tuple[str, str]]:
     yield "description", target.description
     yield "payload", target.payload or ""
     yield "destination", target.destination or ""
-    for name, value in target.headers.items():
-        if not value.literal:
-            yield f"headers.{name}", value.reveal()
+    for name, secret in target.headers.items():
+        if not secret.literal:
+            yield f"headers.{name}", secret.reveal()
     for index, (key, value) in enumerate(target.parameters):
         yield f"parameters[{index}]", f"{key} {value}"
