@@ -1,0 +1,38 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vdevice.modbus import pdu
+from vdevice.modbus.pdu import Refused
+
+FUNCTIONS = {1, 2, 3, 4, 5, 6, 15, 16, 17, 23, 43}
+
+
+@given(st.binary(min_size=1, max_size=253))
+def test_any_pdu_is_a_request_or_a_refusal(raw: bytes) -> None:
+    try:
+        request = pdu.decode(raw)
+    except Refused as refused:
+        assert refused.code in {1, 3}
+        assert raw[0] not in FUNCTIONS or raw[0] == 43 or refused.code == 3
+        return
+    assert request.function == raw[0]
+    assert raw[0] in FUNCTIONS
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=1968))
+def test_bits_come_back_as_they_were_packed(values: list[bool]) -> None:
+    answer = pdu.bits(1, values)
+    packed = answer[2:]
+    write = bytes((15, 0, 0)) + len(values).to_bytes(2) + bytes((len(packed),)) + packed
+    if len(packed) <= 246:
+        request = pdu.decode(write)
+        assert isinstance(request, pdu.WriteBits)
+        assert request.bits == values
+
+
+@pytest.mark.parametrize("function", sorted(set(range(256)) - FUNCTIONS))
+def test_other_functions_are_01(function: int) -> None:
+    with pytest.raises(Refused) as caught:
+        pdu.decode(bytes((function, 0, 0, 0, 1)))
+    assert caught.value.code == 1
