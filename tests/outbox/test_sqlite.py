@@ -1,0 +1,210 @@
+"""The outbox on a real SQLite file."""
+
+import asyncio
+import sqlite3
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import event_of, until
+from vdevice.board import Board
+from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
+from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict
+from vdevice.outbox import database, letters
+from vdevice.outbox.sqlite import SqliteOutbox
+
+DELIVERED = Outcome(Verdict.DELIVERED, http_status=200)
+FAILED = Outcome(Verdict.GIVE_UP, ErrorCode.HTTP, 404, "HTTP 404", b"no such hook")
+
+
+def opened(folder: Path, most: int = 100) -> SqliteOutbox:
+    return SqliteOutbox(folder / "o.db", Board(), most)
+
+
+def rows(folder: Path, state: EventState) -> list[str]:
+    connection = sqlite3.connect(folder / "o.db")
+    try:
+        found = connection.execute("SELECT value FROM event WHERE state = ? ORDER BY seq", (state,)).fetchall()
+    finally:
+        connection.close()
+    return [row[0] for row in found]
+
+
+async def test_what_is_stored_can_be_read_by_another_process(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        (stored,) = await outbox.put([event_of("Grüße\0\n")])
+        assert rows(tmp_path, EventState.WAITING) == ["Grüße\0\n"]
+        assert await outbox.fetch(7, 0, 10) == [stored]
+
+
+async def test_many_requests_share_commits_and_keep_their_order(tmp_path: Path) -> None:
+    async with opened(tmp_path, 5000) as outbox:
+        seen: list[Stored] = []
+        outbox.on_stored = seen.extend
+        await asyncio.gather(*(outbox.put([event_of(str(n))]) for n in range(2000)))
+        assert [item.event.value for item in seen] == [str(n) for n in range(2000)]
+        assert rows(tmp_path, EventState.WAITING) == [str(n) for n in range(2000)]
+
+
+async def test_events_of_one_request_are_stored_together_or_not_at_all(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        broken = Event("id", 7, None, 0.0, "", "", "")  # type: ignore[arg-type]
+        with pytest.raises(OutboxFailingError):
+            await outbox.put([event_of("a"), broken])
+        assert rows(tmp_path, EventState.WAITING) == []
+        await outbox.put([event_of("b"), event_of("c")])
+        assert rows(tmp_path, EventState.WAITING) == ["b", "c"]
+
+
+async def test_a_full_outbox_refuses_and_takes_again(tmp_path: Path) -> None:
+    async with opened(tmp_path, 2) as outbox:
+        stored = await outbox.put([event_of("a"), event_of("b")])
+        with pytest.raises(OutboxFullError):
+            outbox.put([event_of("c")])
+        assert outbox._board.outbox_full
+        await outbox.finish(stored[0], DELIVERED, time.time())
+        assert not outbox._board.outbox_full
+        await outbox.put([event_of("c")])
+
+
+async def test_counters_and_last_outcome_survive_a_restart(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        first, second, third = await outbox.put([event_of(v) for v in "abc"])
+        await outbox.finish(first, DELIVERED, first.since + 0.25)
+        await outbox.finish(second, FAILED, 1_750_000_100.0)
+        await outbox.retry(third, FAILED)
+    async with opened(tmp_path) as outbox:
+        state = outbox._board.targets[7]
+        assert (state.accepted, state.delivered, state.failed, state.queued) == (3, 1, 1, 1)
+        assert (state.latency_ms, state.finished_at) == (250, 1_750_000_100)
+        assert (state.http_status, state.error, state.error_text) == (404, ErrorCode.HTTP, "HTTP 404")
+        assert outbox._board.waiting == 1
+
+
+async def test_an_event_ends_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        (stored,) = await outbox.put([event_of("a")])
+        assert await outbox.finish(stored, DELIVERED, time.time())
+        assert not await outbox.finish(stored, FAILED, time.time())
+        assert not await outbox.retry(stored, FAILED)
+        state = outbox._board.targets[7]
+        assert (state.delivered, state.failed) == (1, 0)
+
+
+async def test_only_changes_are_stored_also_after_a_restart(tmp_path: Path) -> None:
+    changed = frozenset({7})
+    async with opened(tmp_path) as outbox:
+        kept = [len(await outbox.put([event_of(v)], changed)) for v in ("a", "a", "b", "a", "a")]
+        assert kept == [1, 0, 1, 1, 0]
+    async with opened(tmp_path) as outbox:
+        assert [len(await outbox.put([event_of(v)], changed)) for v in ("a", "b")] == [0, 1]
+
+
+async def test_a_failed_commit_does_not_count_as_the_last_text(tmp_path: Path) -> None:
+    changed = frozenset({7})
+    async with opened(tmp_path) as outbox:
+        broken = Event("id", 7, None, 0.0, "", "", "")  # type: ignore[arg-type]
+        with pytest.raises(OutboxFailingError):
+            await outbox.put([event_of("a"), broken], changed)
+        assert len(await outbox.put([event_of("a")], changed)) == 1
+
+
+async def test_a_full_disk_fails_the_write_and_recovers_by_itself(tmp_path: Path) -> None:
+    async with opened(tmp_path, 10_000) as outbox:
+        await outbox.put([event_of("before")])
+        assert outbox._connection
+        pages = outbox._connection.execute("PRAGMA page_count").fetchone()[0]
+        outbox._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(OutboxFailingError):
+            for _ in range(20):
+                await outbox.put([event_of("x" * 1800)])
+        assert outbox._board.outbox_failing
+        outbox._connection.execute("PRAGMA max_page_count = 1000000")
+        await outbox.probe()
+        assert not outbox._board.outbox_failing
+        await outbox.put([event_of("after")])
+        assert rows(tmp_path, EventState.WAITING)[-1] == "after"
+
+
+async def test_a_file_that_is_taken_away_fails_and_recovers(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        await outbox.put([event_of("a")])
+        outbox._close()
+        (tmp_path / "o.db").rename(tmp_path / "away")
+        (tmp_path / "o.db").mkdir()
+        with pytest.raises(OutboxFailingError):
+            await outbox.put([event_of("b")])
+        (tmp_path / "o.db").rmdir()
+        (tmp_path / "away").rename(tmp_path / "o.db")
+        await outbox.put([event_of("c")])
+    assert rows(tmp_path, EventState.WAITING) == ["a", "c"]
+
+
+async def test_retention_deletes_in_pieces_what_is_over(tmp_path: Path) -> None:
+    async with opened(tmp_path, 5000) as outbox:
+        stored = await outbox.put([event_of(str(n)) for n in range(1203)])
+        for item in stored[:1201]:
+            outbox.finish(item, DELIVERED, 1000.0)
+        await outbox.finish(stored[1201], FAILED, 1000.0)
+        deleted = [await outbox.purge(2000.0, 500.0) for _ in range(4)]
+        assert deleted == [500, 500, 201, 0]
+        assert await outbox.purge(0, 2000.0) == 1
+        assert rows(tmp_path, EventState.WAITING) == ["1202"]
+        assert outbox._board.targets[7].accepted == 1203
+
+
+async def test_letters_are_replayed_behind_all_others_and_counted(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        changes: list[bool] = []
+        outbox.on_outside_change = lambda: changes.append(True)
+        first, second = await outbox.put([event_of("a"), event_of("b")])
+        await outbox.finish(first, FAILED, time.time())
+        other = database.connect(tmp_path / "o.db")
+        assert letters.replay(other, [first.seq, second.seq]) == 1
+        await outbox.probe()
+        assert changes == [True]
+        assert [item.event.value for item in await outbox.fetch(7, 0, 10)] == ["b", "a"]
+        assert (outbox._board.targets[7].failed, outbox._board.waiting) == (0, 2)
+        assert letters.discard(other, [second.seq]) == 1
+        await outbox.probe()
+        state = outbox._board.targets[7]
+        assert (state.discarded, state.queued) == (1, 1)
+        assert [row["value"] for row in letters.select(other, [EventState.DISCARDED])] == ["b"]
+        other.close()
+
+
+async def test_one_device_at_a_time(tmp_path: Path) -> None:
+    async with opened(tmp_path):
+        with pytest.raises(VdeviceError, match="another vdevice is running"):
+            async with opened(tmp_path):
+                pass
+
+
+async def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        await outbox.put([event_of("a")])
+        for file in tmp_path.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
+
+
+def test_a_newer_file_is_refused_with_a_clear_sentence(tmp_path: Path) -> None:
+    connection = database.connect(tmp_path / "o.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(VdeviceError, match="newer vdevice"):
+        database.connect(tmp_path / "o.db")
+
+
+def test_a_file_that_is_no_outbox_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "o.db").write_bytes(b"not a database, but long enough to be looked at" * 50)
+    with pytest.raises(VdeviceError, match="cannot be opened"):
+        database.connect(tmp_path / "o.db")
+
+
+async def test_a_client_that_left_does_not_stop_its_commit(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        outbox.put([event_of("a")]).cancel()
+        await until(lambda: outbox._board.waiting == 1)
+        assert rows(tmp_path, EventState.WAITING) == ["a"]
