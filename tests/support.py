@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -162,3 +163,11 @@ def target_of(settings: str, folder: Path = Path()) -> tuple[Config, Target]:
 
 def event_of(value: str, at: float = 1_750_000_000.0) -> Event:
     return Event(new_event_id(at), 7, value, at, "10.0.0.5", "target/7", value)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on just now, for a device in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,12 +1,14 @@
 """Each method against a server that keeps bytes: what goes out is what `vdevice render` says, byte for byte."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support import Recorder, device, fc16, peer
 from vdevice import __version__
+from vdevice.model import Stored
 from vdevice.webhooks import http
 
 VALUE = 'Öfen & "3" <x>'
@@ -73,11 +75,11 @@ async def test_method(method: str, recorder: Recorder, tmp_path: Path) -> None:
         f'[targets.7]\nmethod = "{method}"\nurl = "{recorder.url}/p"\n{settings}\nheaders = {{ X-From = "$PARAMETER" }}'
     )
     async with device(toml, tmp_path) as app, peer(app.address) as plc:
-        sent = []
-        app.outbox.on_stored = _spy(app.outbox.on_stored, sent)  # type: ignore[arg-type]
+        sent: list[Stored] = []
+        app.outbox.on_stored = _spy(app.outbox.on_stored, sent)
         assert (await plc.ask(fc16(7000, VALUE)))[0] == 16
         (raw,) = await recorder.wait(1)
-        event = sent[0].event  # type: ignore[attr-defined]
+        event = sent[0].event
         rendered = http.build(app.config, app.config.targets[7], event, 0)
     assert raw == rendered.head().encode() + rendered.body
     head, _, got = raw.partition(b"\r\n\r\n")
@@ -97,8 +99,8 @@ async def test_method(method: str, recorder: Recorder, tmp_path: Path) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", event.id)
 
 
-def _spy(inner, seen):  # type: ignore[no-untyped-def]
-    def offer(stored):  # type: ignore[no-untyped-def]
+def _spy(inner: Callable[[list[Stored]], None], seen: list[Stored]) -> Callable[[list[Stored]], None]:
+    def offer(stored: list[Stored]) -> None:
         seen.extend(stored)
         inner(stored)
 

@@ -1,0 +1,234 @@
+"""The command line as a person uses it: processes, exit codes, one sentence for a mistake."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Recorder, answer, device, fc16, free_port, peer, until
+
+SECRET = "T0/B0/verysecretpath"
+
+
+async def vdevice(
+    *arguments: str, folder: Path, code: int = 0, env: dict[str, str] | None = None, seconds: float = 60
+) -> str:
+    """Run a command in a folder; returns what it printed, and checks its exit code and that there is no traceback."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "vdevice", *arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "COLUMNS": "200", **(env or {})},
+    )  # fmt: skip
+    async with asyncio.timeout(seconds):
+        output = (await process.communicate())[0].decode()
+    assert "Traceback" not in output, output
+    assert process.returncode == code, output
+    return output
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "vdevice", "run", cwd=folder, stdout=log, stderr=log
+        )
+    try:
+        await until(lambda: '"running"' in (folder / "log").read_text(), 20)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            assert await process.wait() == 0
+
+
+def log_lines(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+
+
+def configure(folder: Path, recorder: Recorder, more: str = "", settings: str = "") -> int:
+    port = free_port()
+    (folder / "vdevice.toml").write_text(
+        f'[modbus]\nlisten = "127.0.0.1:{port}"\n{more}\n[targets.7]\ndescription = "Boiler"\nmethod = "post-raw"\n'
+        f'url = "{recorder.url}/p"\npayload = "$VALUE"\nbackoff = 0.02\n{settings}\n'
+    )
+    return port
+
+
+async def test_the_first_evening(recorder: Recorder, tmp_path: Path) -> None:
+    assert "is written" in await vdevice("init", folder=tmp_path)
+    assert stat.S_IMODE((tmp_path / "vdevice.toml").stat().st_mode) == 0o600
+    assert "there already" in await vdevice("init", folder=tmp_path, code=1)
+    assert "right, 1 targets" in await vdevice("check", folder=tmp_path)
+    assert "POST /alarm HTTP/1.1" in await vdevice("render", "1", "hello", folder=tmp_path)
+    configure(tmp_path, recorder)
+    async with running(tmp_path):
+        assert "delivered, HTTP 200" in await vdevice("send", "7", "Grüße", "--wait", folder=tmp_path)
+        assert "Boiler" in await vdevice("status", folder=tmp_path)
+        status = json.loads(await vdevice("status", "--json", folder=tmp_path))
+        assert status["targets"]["7"]["delivered"] == 1
+        (event,) = json.loads(await vdevice("outbox", "list", "--json", folder=tmp_path))
+        assert (event["state"], event["value"]) == ("delivered", "Grüße")
+        assert "Grüße" in await vdevice("outbox", "show", event["id"][:14], folder=tmp_path)
+    assert recorder.bodies() == ["Grüße".encode()]
+    assert [line["event"] for line in log_lines(tmp_path)] == ["running", "accepted", "delivered", "stopped"]
+
+
+async def test_dead_letters_are_seen_replayed_and_discarded_while_running(recorder: Recorder, tmp_path: Path) -> None:
+    configure(tmp_path, recorder)
+    recorder.reply = lambda _n: answer(404, "gone")
+    async with running(tmp_path):
+        for text in ("a", "b"):
+            output = await vdevice("send", "7", text, "--wait", folder=tmp_path, code=1)
+            assert "HTTP 404" in output
+        failed = json.loads(await vdevice("outbox", "list", "--state", "failed", "--json", folder=tmp_path))
+        assert [(row["value"], row["answer"]) for row in failed] == [("b", "gone"), ("a", "gone")]
+        assert "1 discarded" in await vdevice("outbox", "discard", failed[0]["id"], folder=tmp_path)
+        recorder.reply = lambda _n: answer(200)
+        assert "1 queued again" in await vdevice("outbox", "replay", "--all", folder=tmp_path)
+        await recorder.wait(3)
+    assert recorder.bodies()[-1] == b"a"
+    keys = [raw.split(b"Idempotency-Key: ")[1][:32] for raw in recorder.requests]
+    assert keys[2] == keys[0]
+
+
+async def test_sighup_reloads_and_a_wrong_file_is_refused(recorder: Recorder, tmp_path: Path) -> None:
+    port = configure(tmp_path, recorder)
+    path = tmp_path / "vdevice.toml"
+    good = path.read_text()
+    async with running(tmp_path) as process:
+        path.write_text("[nonsense]")
+        process.send_signal(signal.SIGHUP)
+        await until(lambda: "config refused" in (tmp_path / "log").read_text())
+        here = ("--host", "127.0.0.1", "--port", str(port))
+        assert "delivered" in await vdevice("send", "7", "x", "--wait", *here, folder=tmp_path)
+        path.write_text(good.replace("/p", "/other").replace('listen = "127.0.0.1', 'listen = "127.0.0.2'))
+        process.send_signal(signal.SIGHUP)
+        await until(lambda: "config loaded" in (tmp_path / "log").read_text())
+        assert "modbus.listen" in (tmp_path / "log").read_text()
+        path.write_text(good)
+        await vdevice("send", "7", "x", "--wait", folder=tmp_path)
+    assert recorder.requests[-1].startswith(b"POST /other ")
+
+
+async def test_no_secret_and_no_payload_in_log_or_render(recorder: Recorder, tmp_path: Path) -> None:
+    configure(tmp_path, recorder, settings='bearer_token = { env = "TOKEN" }\nheaders = { X-Key = "key-9876" }')
+    path = tmp_path / "vdevice.toml"
+    slack = f'[targets.8]\nmethod = "slack"\nurl = "{recorder.url}/{SECRET}"\npayload = "$VALUE"\nattempts = 2\nrate = 100\n'
+    path.write_text(
+        path.read_text() + slack + f'[targets.9]\nmethod = "get"\nurl = "http://127.0.0.1:9/{SECRET}"\nattempts = 1'
+    )
+    env = {"TOKEN": "token-4711"}
+    os.environ.update(env)
+    try:
+        async with running(tmp_path):
+            recorder.reply = lambda n: answer(500) if n else answer(200, "ok")
+            for number in ("7", "8", "9"):
+                await vdevice(
+                    "send", number, "payload-words", "--wait", folder=tmp_path, code=0 if number == "7" else 1
+                )
+    finally:
+        del os.environ["TOKEN"]
+    log = (tmp_path / "log").read_text()
+    for word in (SECRET, "token-4711", "key-9876", "payload-words"):
+        assert word not in log
+    assert {"accepted", "delivered", "retry", "given up"} <= {str(line["event"]) for line in log_lines(tmp_path)}
+    for number in ("7", "8"):
+        shown = await vdevice("render", number, "x", folder=tmp_path, env=env)
+        assert not any(word in shown for word in (SECRET, "token-4711", "key-9876"))
+    assert "token-4711" in await vdevice("render", "7", "x", "--show-secrets", folder=tmp_path, env=env)
+
+
+async def test_debug_logs_the_payload_of_that_target(recorder: Recorder, tmp_path: Path) -> None:
+    configure(tmp_path, recorder, settings="debug = true")
+    async with running(tmp_path):
+        await vdevice("send", "7", "payload-words", "--wait", folder=tmp_path)
+    assert "payload-words" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["check"], 1, "vdevice init"),
+        (["run"], 2, "vdevice init"),
+        (["render", "7", "x"], 2, "vdevice init"),
+        (["render", "65", "x"], 2, "65"),
+        (["send", "7", "x", "--host", "127.0.0.1", "--port", "9"], 1, "no device answers"),
+        (["status", "--host", "127.0.0.1", "--port", "9"], 1, "no device answers"),
+        (["nonsense"], 2, "nonsense"),
+        (["outbox", "list"], 2, "vdevice init"),
+        (["map", "--output", "no/such/folder/x"], 1, "cannot be written"),
+    ],
+)
+async def test_a_mistake_is_one_sentence(arguments: list[str], code: int, words: str, tmp_path: Path) -> None:
+    assert words in await vdevice(*arguments, folder=tmp_path, code=code)
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+async def test_a_port_in_use_is_one_sentence(tmp_path: Path, taken: int) -> None:
+    (tmp_path / "vdevice.toml").write_text(f'[modbus]\nlisten = "127.0.0.1:{taken}"')
+    assert "in use by another program" in await vdevice("run", folder=tmp_path, code=1)
+    assert "choose another --port" in await vdevice("receive", "--port", str(taken), folder=tmp_path, code=1)
+
+
+async def test_a_second_device_on_the_same_outbox_is_one_sentence(recorder: Recorder, tmp_path: Path) -> None:
+    configure(tmp_path, recorder)
+    async with running(tmp_path):
+        assert "another vdevice is running" in await vdevice("run", folder=tmp_path, code=1)
+
+
+async def test_check_lists_all_problems_and_warnings(tmp_path: Path) -> None:
+    path = tmp_path / "vdevice.toml"
+    path.write_text('[targets.7]\nmethod = "gett"\nurll = 1\n[web]\n')
+    output = await vdevice("check", folder=tmp_path, code=1)
+    assert all(words in output for words in ("targets.7.method", "targets.7.urll", "web", "4 problems"))
+    assert json.loads(await vdevice("check", "--json", folder=tmp_path, code=1))["ok"] is False
+    path.write_text('[targets.7]\nmethod = "post-raw"\nurl = "https://h/"\npayload = "$FOO"')
+    assert "$FOO is no variable" in await vdevice("check", folder=tmp_path)
+    elsewhere = {"VDEVICE_CONFIG": str(path)}
+    (tmp_path / "sub").mkdir()
+    assert "right" in await vdevice("check", folder=tmp_path / "sub", env=elsewhere)
+
+
+async def test_map_comes_in_three_forms(recorder: Recorder, tmp_path: Path) -> None:
+    configure(tmp_path, recorder)
+    assert "| 7 | 7000..7899 |" in await vdevice("map", folder=tmp_path)
+    assert "holding register,7000,407001,900,target/7.text" in await vdevice("map", "--format", "csv", folder=tmp_path)
+    assert json.loads(await vdevice("map", "--format", "json", folder=tmp_path))[0]["name"] == "device.points"
+
+
+async def test_receive_prints_what_comes(tmp_path: Path) -> None:
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "vdevice", "receive", "--port", str(port), stdout=subprocess.PIPE
+    )
+    assert process.stdout
+    async with asyncio.timeout(20):
+        await process.stdout.readline()
+        toml = f'[targets.7]\nmethod = "put"\nurl = "http://127.0.0.1:{port}/x?y=1"\npayload = "[b]$VALUE"'
+        async with device(toml, tmp_path) as app, peer(app.address) as plc:
+            await plc.ask(fc16(7000, "hi"))
+            await until(lambda: app.board.targets[7].delivered == 1)
+        process.terminate()
+        output = (await process.communicate())[0].decode()
+    assert "PUT /x?y=1" in output
+    assert "[b]hi" in output
+    assert process.returncode == 0
+
+
+async def test_demo_once_shows_all_nine(tmp_path: Path) -> None:
+    assert "9 of 9 arrived as they should" in await vdevice("demo", "--once", folder=tmp_path)
