@@ -35,7 +35,7 @@ class Recorder:
 
     @contextlib.asynccontextmanager
     async def serve(self, ssl: object = None) -> AsyncIterator["Recorder"]:
-        server = await asyncio.start_server(self._client, "127.0.0.1", 0, ssl=ssl)  # type: ignore[arg-type]
+        server = await asyncio.start_server(self._client, "127.0.0.1", 0, ssl=ssl)
         port = server.sockets[0].getsockname()[1]
         self.hostport = f"127.0.0.1:{port}"
         self.url = f"{'https' if ssl else 'http'}://{self.hostport}"

@@ -1,0 +1,1 @@
+"""The bench: load, receiver, and what vdevice is held against."""
