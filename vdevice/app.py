@@ -34,6 +34,9 @@ GRACE = 5.0
 RESOLVER_THREADS = 64
 """Name look-ups under way at once: a name server that hangs holds up its own target only."""
 
+SWITCH_INTERVAL = 0.005
+"""Seconds that the event loop's thread may keep the outbox's thread waiting after each of its statements."""
+
 log = structlog.get_logger()
 
 
@@ -147,6 +150,7 @@ def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, app: App) -> 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on uvloop, where there is one."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
     factory = None
     if sys.platform != "win32":
         import uvloop  # noqa: PLC0415 (not on Windows)

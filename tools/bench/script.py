@@ -19,8 +19,13 @@ async def main(port: int, url: str) -> None:
                 await response.read()
 
         async def action(
-            function: int, _address: int, _start: int, _count: int, _registers: list[int], values: list[int] | None
-        ) -> list[int] | ExcCodes | None:
+            function: int,
+            _address: int,
+            _start: int,
+            _count: int,
+            _registers: list[int],
+            values: list[int] | list[bool] | None,
+        ) -> ExcCodes | None:
             if function in {6, 16} and values:
                 data = b"".join(value.to_bytes(2) for value in values)
                 task = asyncio.create_task(post(data.partition(b"\0")[0].decode()))

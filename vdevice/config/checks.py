@@ -4,6 +4,7 @@ Pure: a target in, problems out. `tests/config/test_checks.py` has a line for ea
 """
 
 import codecs
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ _OWN_HEADERS = frozenset(
 )
 
 
+@functools.lru_cache
 def content_type_parameter(content_type: str, name: str) -> str | None:
     """Return a parameter of a media type, like the `charset` of `text/plain; charset=utf-8`."""
     message = Message()
@@ -59,10 +61,22 @@ def content_type_parameter(content_type: str, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
+@functools.lru_cache
 def is_json(content_type: str) -> bool:
     """Tell whether a media type is JSON: application/json, or the +json suffix of RFC 6839."""
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = _media_type(content_type)
     return kind == "application/json" or kind.endswith("+json")
+
+
+@functools.lru_cache
+def is_xml(content_type: str) -> bool:
+    """Tell whether a media type is XML: RFC 7303, or its +xml suffix."""
+    kind = _media_type(content_type)
+    return kind in {"application/xml", "text/xml"} or kind.endswith("+xml")
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def check_target(target: Target) -> list[Problem]:

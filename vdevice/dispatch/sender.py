@@ -21,6 +21,8 @@ READ_AT_MOST = 65_536
 REDIRECTS = 5
 """Redirects that are followed at most, with `follow_redirects`."""
 
+# `send` bounds the whole of an attempt, redirects too.
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _SKIPPED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"})
 
 
@@ -82,7 +84,7 @@ class Sender:
             headers=request.headers,
             data=request.body if request.method != "GET" else None,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None),
+            timeout=_NO_TIMEOUT,
             ssl=self._ssl(target),
             proxy=target.proxy.reveal() if target.proxy else None,
         ) as response:

@@ -4,8 +4,10 @@ A `Ledger` gathers what a transaction counts, so that each target's row is writt
 """
 
 import hashlib
+import itertools
+import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +17,8 @@ from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict
 _EVENT = (
     "seq, id, target, value, accepted_at, source_connection, source_parameter, source_value, since, attempts, next_at"
 )
+ROWS_A_STATEMENT = 500
+"""SQLite takes 32,766 values a statement."""
 
 
 class Counts(msgspec.Struct):
@@ -51,19 +55,23 @@ class Ledger:
 
     def flush(self) -> None:
         """Write what was counted, and begin to count anew."""
-        self.connection.executemany(
-            "UPDATE target SET accepted = accepted + ?, delivered = delivered + ?, failed = failed + ?, "
-            "discarded = discarded + ?, digest = coalesce(?, digest) WHERE number = ?",
+        _many(
+            self.connection,
+            "WITH new AS (VALUES {rows}) UPDATE target SET accepted = accepted + column2, delivered = delivered + column3, "
+            "failed = failed + column4, discarded = discarded + column5, digest = coalesce(column6, digest) "
+            "FROM new WHERE number = column1",
             [
-                (c.accepted, c.delivered, c.failed, c.discarded, self.digests.get(target), target)
+                (target, c.accepted, c.delivered, c.failed, c.discarded, self.digests.get(target))
                 for target, c in self.counts.items()
             ],
         )
-        self.connection.executemany(
-            "UPDATE target SET http_status = ?, error = ?, error_text = ?, latency_ms = coalesce(?, latency_ms), "
-            "finished_at = coalesce(?, finished_at) WHERE number = ?",
+        _many(
+            self.connection,
+            "WITH new AS (VALUES {rows}) UPDATE target SET http_status = column2, error = column3, error_text = column4, "
+            "latency_ms = coalesce(column5, latency_ms), finished_at = coalesce(column6, finished_at) "
+            "FROM new WHERE number = column1",
             [
-                (last.http_status, last.error, last.error_text, last.latency_ms, last.finished_at, target)
+                (target, last.http_status, last.error, last.error_text, last.latency_ms, last.finished_at)
                 for target, last in self.last.items()
             ],
         )
@@ -71,31 +79,57 @@ class Ledger:
         self.last.clear()
 
 
-def put(ledger: Ledger, events: Iterable[Event], changed_only: frozenset[int]) -> list[Stored]:
-    """Store events in order; of a target in `changed_only` only what differs from its last accepted string."""
-    stored = []
-    for event in events:
-        digest = hashlib.blake2b(event.value.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        if event.target in changed_only and ledger.digests.get(event.target) == digest:
-            continue
-        cursor = ledger.connection.execute(
-            "INSERT INTO event (id, target, accepted_at, since, value, source_connection, source_parameter, source_value) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                event.id,
-                event.target,
-                event.accepted_at,
-                event.accepted_at,
-                event.value,
-                event.source_connection,
-                event.source_parameter,
-                event.source_value,
-            ),
+def _many(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Run one statement for many rows, put at its `{rows}`.
+
+    One statement and not one a row: after each one this thread waits for its turn behind the event loop's thread.
+    """
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        part = rows[start : start + ROWS_A_STATEMENT]
+        marks = f"({', '.join('?' * len(part[0]))})"
+        connection.execute(
+            statement.format(rows=", ".join([marks] * len(part))), [cell for row in part for cell in row]
         )
-        ledger.digests[event.target] = digest
-        ledger.count(event.target).accepted += 1
-        stored.append(Stored(cursor.lastrowid or 0, event, event.accepted_at))
-    return stored
+
+
+def put(ledger: Ledger, requests: Sequence[tuple[Sequence[Event], frozenset[int]]]) -> list[list[Stored]]:
+    """Store the events of some requests in order, and return them request by request.
+
+    Each request names targets of which only what differs from the last accepted string is stored.
+    """
+    kept = [[event for event in events if _is_new(ledger, event, changed_only)] for events, changed_only in requests]
+    events = [event for request in kept for event in request]
+    _many(
+        ledger.connection,
+        "INSERT INTO event (id, target, accepted_at, since, value, source_connection, source_parameter, source_value) "
+        "VALUES {rows}",
+        [
+            (
+                e.id,
+                e.target,
+                e.accepted_at,
+                e.accepted_at,
+                e.value,
+                e.source_connection,
+                e.source_parameter,
+                e.source_value,
+            )
+            for e in events
+        ],
+    )
+    last = ledger.connection.execute("SELECT last_insert_rowid()").fetchone()[0] if events else 0
+    # One transaction writes at a time, so the numbers of its rows follow each other.
+    numbers = itertools.count(last - len(events) + 1)
+    return [[Stored(next(numbers), event, event.accepted_at) for event in request] for request in kept]
+
+
+def _is_new(ledger: Ledger, event: Event, changed_only: frozenset[int]) -> bool:
+    digest = hashlib.blake2b(event.value.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    if event.target in changed_only and ledger.digests.get(event.target) == digest:
+        return False
+    ledger.digests[event.target] = digest
+    ledger.count(event.target).accepted += 1
+    return True
 
 
 def retry(ledger: Ledger, stored: Stored, outcome: Outcome) -> bool:
@@ -110,38 +144,46 @@ def retry(ledger: Ledger, stored: Stored, outcome: Outcome) -> bool:
     return bool(cursor.rowcount)
 
 
-def finish(ledger: Ledger, stored: Stored, outcome: Outcome, now: float) -> bool:
-    """Record how an event ended, delivered or given up; False if it was ended already."""
-    delivered = outcome.verdict is Verdict.DELIVERED
-    state = EventState.DELIVERED if delivered else EventState.FAILED
-    cursor = ledger.connection.execute(
-        "UPDATE event SET state = ?, finished_at = ?, attempts = ?, http_status = ?, error = ?, error_text = ?, "
-        "answer = ? WHERE seq = ? AND state = 0",
-        (
-            state,
-            now,
-            stored.attempts,
-            outcome.http_status,
-            outcome.error,
-            outcome.text,
-            outcome.answer,
-            stored.seq,
-        ),
+def finish(ledger: Ledger, endings: Sequence[tuple[Stored, Outcome, float]]) -> list[bool]:
+    """Record how events ended, delivered or given up, and when; False for each that had ended already."""
+    waiting = _still_waiting(ledger.connection, [stored.seq for stored, _, _ in endings])
+    rows = []
+    for stored, outcome, now in endings:
+        if stored.seq not in waiting:
+            continue
+        delivered = outcome.verdict is Verdict.DELIVERED
+        state = EventState.DELIVERED if delivered else EventState.FAILED
+        rows.append(
+            (stored.seq, state, now, stored.attempts, outcome.http_status, outcome.error, outcome.text, outcome.answer)
+        )
+        _count_ending(ledger, stored, outcome, now)
+    _many(
+        ledger.connection,
+        "WITH new AS (VALUES {rows}) UPDATE event SET state = column2, finished_at = column3, attempts = column4, "
+        "http_status = column5, error = column6, error_text = column7, answer = column8 FROM new WHERE seq = column1",
+        rows,
     )
-    if not cursor.rowcount:
-        return False
+    return [stored.seq in waiting for stored, _, _ in endings]
+
+
+def _still_waiting(connection: sqlite3.Connection, seqs: list[int]) -> set[int]:
+    row = connection.execute(
+        "SELECT json_group_array(seq) FROM event WHERE seq IN (SELECT value FROM json_each(?)) AND state = 0",
+        (json.dumps(seqs),),
+    ).fetchone()
+    return set(json.loads(row[0]))
+
+
+def _count_ending(ledger: Ledger, stored: Stored, outcome: Outcome, now: float) -> None:
     target = stored.event.target
-    counts = ledger.count(target)
-    latency = None
-    if delivered:
+    counts, before = ledger.count(target), ledger.last.get(target)
+    if outcome.verdict is Verdict.DELIVERED:
         counts.delivered += 1
-        latency = max(int((now - stored.since) * 1000), 0)
+        latency: int | None = max(int((now - stored.since) * 1000), 0)
     else:
         counts.failed += 1
-    if latency is None and target in ledger.last:
-        latency = ledger.last[target].latency_ms
+        latency = before.latency_ms if before else None
     ledger.last[target] = Last(outcome.http_status, outcome.error, outcome.text, latency, int(now))
-    return True
 
 
 def fail_waiting(ledger: Ledger, target: int, text: str, now: float) -> int:

@@ -25,7 +25,10 @@ PURGED_AT_ONCE = 500
 
 
 class _Job(NamedTuple):
-    work: Callable[[Ledger], Any]
+    """What the thread has to do: `batched` jobs of one `work` are done by one call, the others one by one."""
+
+    work: Callable[..., Any]
+    batched: tuple[Any, ...] | None
     future: asyncio.Future[Any]
     done: Callable[[Any], None] | None
 
@@ -88,7 +91,7 @@ class SqliteOutbox:
             if stored:
                 self.on_stored(stored)
 
-        return self._submit(lambda ledger: records.put(ledger, events, changed_only), done)
+        return self._submit(records.put, done, (events, changed_only))
 
     def retry(self, stored: Stored, outcome: Outcome) -> asyncio.Future[bool]:
         """Record a failed attempt whose event goes on waiting; False if it waits no more."""
@@ -103,7 +106,7 @@ class SqliteOutbox:
                 self._board.count(target, delivered=delivered, failed=not delivered)
                 self._board.ended(target, outcome, now, now - stored.since)
 
-        return self._submit(lambda ledger: records.finish(ledger, stored, outcome, now), done)
+        return self._submit(records.finish, done, (stored, outcome, now))
 
     def fetch(self, target: int, after: int, limit: int) -> asyncio.Future[list[Stored]]:
         """Return the next events that wait for a target, in order, behind seq `after`."""
@@ -136,9 +139,14 @@ class SqliteOutbox:
 
     # On the event loop.
 
-    def _submit(self, work: Callable[[Ledger], T], done: Callable[[T | None], None] | None = None) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(work, future, done))
+    def _submit(
+        self,
+        work: Callable[..., Any],
+        done: Callable[[Any], None] | None = None,
+        batched: tuple[Any, ...] | None = None,
+    ) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._jobs.put(_Job(work, batched, future, done))
         return future
 
     def _committed(self, jobs: list[_Job], results: list[Any]) -> None:
@@ -188,7 +196,7 @@ class SqliteOutbox:
         connection = self._connection or self._open()
         ledger = Ledger(connection, dict(self._digests))
         with database.transaction(connection):
-            results = [job.work(ledger) for job in jobs]
+            results = _work(ledger, jobs)
             ledger.flush()
         self._digests = ledger.digests
         return results
@@ -240,3 +248,17 @@ class SqliteOutbox:
                 state.error, state.error_text = ErrorCode(row["error"]), row["error_text"]
                 state.finished_at = row["finished_at"]
         self._board.waiting = waiting
+
+
+def _work(ledger: Ledger, jobs: list[_Job]) -> list[Any]:
+    """Do the jobs: those that can be batched first, then the others in order; returns their results in order."""
+    results: dict[int, Any] = {}
+    for work in (records.put, records.finish):
+        places = [place for place, job in enumerate(jobs) if job.work is work]
+        if places:
+            batch: list[Any] = [jobs[place].batched for place in places]
+            results.update(zip(places, work(ledger, batch), strict=True))
+    for place, job in enumerate(jobs):
+        if job.batched is None:
+            results[place] = job.work(ledger)
+    return [results[place] for place in range(len(jobs))]

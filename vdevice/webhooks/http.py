@@ -4,6 +4,7 @@ Reads the files that parameters name; opens no connection. Whatever cannot be se
 """
 
 import base64
+import functools
 import mimetypes
 import re
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from urllib.parse import quote, quote_from_bytes, quote_plus, urlsplit
 
 from vdevice import __version__
 from vdevice.config import Config, Target
-from vdevice.config.checks import content_type_parameter, is_json
+from vdevice.config.checks import content_type_parameter, is_json, is_xml
 from vdevice.errors import BuildError
 from vdevice.model import Event
 from vdevice.webhooks import files, mattermost, signing, slack, teams
@@ -65,18 +66,24 @@ def build(config: Config, target: Target, event: Event, now: float) -> Request:
 
 def _url(target: Target, values: dict[str, str]) -> str:
     """Return the URL with its variables percent-encoded; scheme, host and port are as configured."""
-    template = target.url.reveal()
-    scheme, _, rest = template.partition("://")
-    authority, slash_or_more = re.match(r"([^/?]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
-    path, mark, query = slash_or_more.partition("?")
+    scheme, authority, path, query = _url_parts(target.url.reveal())
     filled = substitute(path, values, percent_encode)
     # A value of ".." would climb out of the configured path.
     if filled != path and any(segment in {".", ".."} for segment in filled.split("/")):
         raise BuildError("a value makes the path segment . or .. in the URL")
+    return f"{scheme}://{authority}{filled}{substitute(query, values, percent_encode)}"
+
+
+@functools.lru_cache(maxsize=128)
+def _url_parts(template: str) -> tuple[str, str, str, str]:
+    """Return scheme, authority, path and query (with its ?) of a URL, all as they go on the wire but for variables."""
+    scheme, _, rest = template.partition("://")
+    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+    path, mark, query = rest[len(authority) :].partition("?")
     if not authority.isascii():
         authority = authority.encode("idna").decode()
-    tail = quote(filled + mark + substitute(query, values, percent_encode), safe=_LEGAL_IN_URL)
-    return f"{scheme.lower()}://{authority}{tail if tail.startswith('/') else '/' + tail}"
+    path = quote(path, safe=_LEGAL_IN_URL) or "/"
+    return scheme.lower(), authority, path, mark + quote(query, safe=_LEGAL_IN_URL)
 
 
 def _with_query(url: str, parameters: list[tuple[str, str]]) -> str:
@@ -150,15 +157,11 @@ def _file(config: Config, template: str, values: dict[str, str]) -> tuple[str, b
 def _raw(_config: Config, target: Target, values: dict[str, str], _url: str, _event: Event) -> Body:
     content_type = target.content_type or _DEFAULT_CONTENT_TYPE
     payload = target.payload or ""
-    kind = content_type.partition(";")[0].strip().lower()
-    if target.raw_variables:
-        text = substitute(payload, values)
-    elif is_json(content_type):
+    if is_json(content_type) and not target.raw_variables:
         text = substitute_json(payload, values)
-    elif kind in {"application/xml", "text/xml"} or kind.endswith("+xml"):
-        text = substitute(payload, values, xml_escape)
     else:
-        text = substitute(payload, values)
+        escape = xml_escape if is_xml(content_type) and not target.raw_variables else None
+        text = substitute(payload, values, escape)
     charset = content_type_parameter(content_type, "charset") or "utf-8"
     try:
         return content_type, text.encode(charset)

@@ -4,11 +4,13 @@ Substitution takes an `escape` for the place where the value lands. Variables in
 substituted twice, but for $DESCRIPTION, one level deep.
 """
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from vdevice.config import Config, Target
 from vdevice.model import Event
@@ -39,20 +41,25 @@ _XML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'"
 
 def values_of(config: Config, target: Target, event: Event) -> dict[str, str]:
     """Return all variables of an event."""
-    moment = datetime.fromtimestamp(event.accepted_at, config.device.timezone)
     values = {
         "VALUE": event.value,
         "PARAMETER": target.name,
-        "TIMESTAMP": f"{moment:%Y%m%dT%H:%M:%S}",
         "SOURCECONNECTION": event.source_connection,
         "SOURCEPARAMETER": event.source_parameter,
         "SOURCEVALUE": event.source_value,
         "EVENTID": event.id,
         "DEVICE": config.device.id,
-        "ISOTIME": moment.isoformat(timespec="seconds"),
+        **_moment(int(event.accepted_at), config.device.timezone),
     }
     values["DESCRIPTION"] = substitute(target.description, values)
     return values
+
+
+@functools.lru_cache(maxsize=16)
+def _moment(seconds: int, timezone: ZoneInfo) -> dict[str, str]:
+    """Return the variables that tell the time; many events share their second."""
+    moment = datetime.fromtimestamp(seconds, timezone)
+    return {"TIMESTAMP": f"{moment:%Y%m%dT%H:%M:%S}", "ISOTIME": moment.isoformat(timespec="seconds")}
 
 
 def substitute(template: str, values: Mapping[str, str], escape: Escape | None = None) -> str:
