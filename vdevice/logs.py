@@ -6,8 +6,10 @@ Whoever logs passes event id, target number and words; values, URLs and secrets 
 import asyncio
 import atexit
 import contextlib
+import functools
 import logging
 import sys
+import time
 from typing import BinaryIO, Literal, cast
 
 import msgspec
@@ -26,11 +28,11 @@ def configure(form: LogFormat = "auto", *, quiet: bool = False) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level]
     if form == "console" or (form == "auto" and sys.stderr.isatty()):
-        stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        stamp: structlog.typing.Processor = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
         renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
         factory: object = structlog.PrintLoggerFactory(sys.stderr)
     else:
-        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        stamp = _stamp
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer(serializer=_serialize)
         factory = structlog.BytesLoggerFactory(cast("BinaryIO", _Gathered(sys.stderr.buffer)))
@@ -42,32 +44,46 @@ def configure(form: LogFormat = "auto", *, quiet: bool = False) -> None:
     )
 
 
+def _stamp(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Add the time, RFC 3339 in UTC: what structlog's own stamper does, at a quarter of its price."""
+    now = time.time()
+    line["timestamp"] = f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"
+    return line
+
+
+@functools.lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
 class _Gathered:
     """Writes the lines of a moment together: a system call a line is dear where thousands come in a second."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._lines: list[bytes] = []
         self._waiting = False
+        self.write = self._lines.append
         atexit.register(self._flush)
 
-    def write(self, line: bytes) -> None:
-        """Keep a line for the next flush."""
-        self._file.write(line)
-
     def flush(self) -> None:
-        """Flush soon; at once where no event loop runs."""
+        """Write soon; at once where no event loop runs."""
+        if self._waiting:
+            return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             self._flush()
             return
-        if not self._waiting:
-            self._waiting = True
-            loop.call_later(GATHER, self._flush)
+        self._waiting = True
+        loop.call_later(GATHER, self._flush)
 
     def _flush(self) -> None:
         self._waiting = False
+        lines = b"".join(self._lines)
+        self._lines.clear()
         with contextlib.suppress(OSError, ValueError):
+            self._file.write(lines)
             self._file.flush()
 
 

@@ -151,12 +151,12 @@ def test_success_says_which_statuses_deliver() -> None:
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
-        ({"Retry-After": "7"}, 7),
-        ({"Retry-After": "Sun, 15 Jun 2025 15:06:50 GMT"}, 10),
-        ({"Retry-After": "Sun, 15 Jun 2025 15:06:30 GMT"}, 0),
-        ({"Retry-After": "soon"}, None),
-        ({"X-RateLimit-Reset": "3"}, 3),
-        ({"X-RateLimit-Reset": "1750000005"}, 5),
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "Sun, 15 Jun 2025 15:06:50 GMT"}, 10),
+        ({"retry-after": "Sun, 15 Jun 2025 15:06:30 GMT"}, 0),
+        ({"retry-after": "soon"}, None),
+        ({"x-ratelimit-reset": "3"}, 3),
+        ({"x-ratelimit-reset": "1750000005"}, 5),
         ({}, None),
     ],
 )

@@ -1,6 +1,6 @@
 """What a single setting cannot tell: which settings fit the method, and whether URL, headers and payload can work.
 
-Pure: a target in, problems out. `tests/config/test_checks.py` has a line for each.
+Pure: a target in, problems out. `tests/config/test_load.py` has a line for each.
 """
 
 import codecs

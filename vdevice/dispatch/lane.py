@@ -58,6 +58,7 @@ class Lane:
         self._fetching = asyncio.Lock()
         self._probing = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._waiters = 0
         self._failures = 0
         self._not_before = 0.0
         self._limiter = _limiter(target)
@@ -89,16 +90,23 @@ class Lane:
         self._rouse()
 
     def _rouse(self) -> None:
-        self._wake.set()
-        self._wake = asyncio.Event()
+        if self._waiters:
+            self._wake.set()
+            self._wake = asyncio.Event()
+            self._waiters = 0
+
+    async def _roused(self) -> None:
+        """Wait until something has changed: a new event, other settings, an outbox changed by others."""
+        self._waiters += 1
+        await self._wake.wait()
 
     async def run(self, index: int) -> None:
         """Work for ever, or until `parallel` has become too small for worker `index`."""
         while index < self.target.parallel:
-            wake = self._wake
-            if not self.target.enabled or not (stored := await self._take()):
-                if wake is self._wake and not (self.target.enabled and self._more_on_disk):
-                    await wake.wait()
+            stored = await self._take() if self.target.enabled else None
+            if stored is None:
+                if not self.target.enabled or not (self._window or self._more_on_disk):
+                    await self._roused()
                 continue
             self._in_flight.add(stored.seq)
             try:
@@ -107,6 +115,8 @@ class Lane:
                 self._in_flight.discard(stored.seq)
 
     async def _take(self) -> Stored | None:
+        if self._window and not self._fetching.locked():
+            return self._window.popleft()
         async with self._fetching:
             if not self._window and self._more_on_disk:
                 await self._fetch()
@@ -149,7 +159,7 @@ class Lane:
         """Wait until the target may be tried: enabled, the retry due, the breaker's pause over; a mended config ends waits."""
         next_at = stored.next_at
         while True:
-            wake, target = self._wake, self.target
+            target = self.target
             expires = stored.since + target.max_age
             wait = max(min(next_at, expires), self._not_before) - time.time()
             if target.enabled and wait <= 0:
@@ -158,7 +168,7 @@ class Lane:
             self._state.attempts = stored.attempts
             try:
                 async with asyncio.timeout(wait if target.enabled else None):
-                    await wake.wait()
+                    await self._roused()
             except TimeoutError:
                 pass
             finally:

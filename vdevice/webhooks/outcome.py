@@ -26,7 +26,10 @@ _SERVICES: dict[str, Callable[[int, str], Outcome | None]] = {
 def classify(
     target: Target, status: int, headers: Mapping[str, str], answer: bytes, now: float | None = None
 ) -> Outcome:
-    """Return what an answer means; `headers` must ignore case, `now` (UTC seconds) is what dates are held against."""
+    """Return what an answer means.
+
+    `headers` have lower-case names or ignore case; `now` (UTC seconds) is what dates are held against.
+    """
     outcome = _by_service(target, status, answer) or _by_status(target, status)
     wait = retry_after(headers, time.time() if now is None else now) if outcome.verdict is Verdict.RETRY else None
     return msgspec.structs.replace(outcome, answer=answer[:ANSWER_KEPT], retry_after=wait)
@@ -55,7 +58,7 @@ def _is_success(target: Target, status: int) -> bool:
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds that Retry-After (RFC 9110, 10.2.3) or X-RateLimit-Reset ask for, None if neither is there."""
-    text = headers.get("Retry-After", "").strip()
+    text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
     if text:
@@ -63,7 +66,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
             return max(parsedate_to_datetime(text).timestamp() - now, 0.0)
         except (ValueError, OverflowError):
             return None
-    reset = headers.get("X-RateLimit-Reset", "").strip()
+    reset = headers.get("x-ratelimit-reset", "").strip()
     if not (reset.isascii() and reset.isdigit()):
         return None
     # Mattermost says seconds, other servers the moment in UTC seconds.

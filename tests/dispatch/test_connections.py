@@ -1,0 +1,92 @@
+import asyncio
+
+import pytest
+
+from tests.support import OK, Recorder, answer, until
+from vdevice.dispatch import connections
+from vdevice.dispatch.connections import Connections
+from vdevice.dispatch.http1 import Answer, AnswerError
+from vdevice.webhooks.request import Request
+
+
+async def ask(pool: Connections, recorder: Recorder, seconds: float = 5) -> Answer:
+    headers = [("Host", recorder.hostport), ("Content-Length", "2")]
+    request = Request("POST", f"{recorder.url}/p?q=1", headers, b"hi")
+    return await pool.send(request, None, asyncio.get_running_loop().time() + seconds)
+
+
+async def test_a_connection_is_used_again(recorder: Recorder) -> None:
+    pool = Connections()
+    for _ in range(5):
+        assert (await ask(pool, recorder)).body == b"ok"
+    assert len(recorder._writers) == 1
+    assert recorder.requests[0] == b"POST /p?q=1 HTTP/1.1\r\nHost: %b\r\nContent-Length: 2\r\n\r\nhi" % (
+        recorder.hostport.encode()
+    )
+    pool.close()
+
+
+async def test_requests_at_a_time_have_a_connection_each(recorder: Recorder) -> None:
+    recorder.delay = 0.05
+    pool = Connections()
+    await asyncio.gather(*(ask(pool, recorder) for _ in range(4)))
+    assert len(recorder._writers) == 4
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    "reply", [answer(200, "ok", Connection="close"), OK + b"more", OK + OK], ids=["close", "extra bytes", "two answers"]
+)
+async def test_a_connection_that_cannot_be_used_again_is_closed(recorder: Recorder, reply: bytes) -> None:
+    recorder.reply = lambda _n: reply
+    pool = Connections()
+    assert (await ask(pool, recorder)).status == 200
+    await until(lambda: not recorder._writers)
+    assert (await ask(pool, recorder)).status == 200
+    pool.close()
+
+
+async def test_an_idle_connection_is_closed(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "IDLE", 0.05)
+    pool = Connections()
+    await ask(pool, recorder)
+    assert recorder._writers
+    await until(lambda: not recorder._writers)
+    assert not pool._idle
+
+
+async def test_no_answer_in_time_ends_the_connection(recorder: Recorder) -> None:
+    recorder.delay = 0.3
+    pool = Connections()
+    with pytest.raises(TimeoutError):
+        await ask(pool, recorder, 0.05)
+    recorder.delay = 0
+    assert (await ask(pool, recorder)).body == b"ok"
+    assert len(recorder.requests) == 2
+
+
+async def test_who_is_cancelled_leaves_no_answer_behind(recorder: Recorder) -> None:
+    recorder.delay = 0.1
+    pool = Connections()
+    task = asyncio.create_task(ask(pool, recorder))
+    await recorder.wait(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    recorder.reply = lambda _n: answer(202, "mine")
+    assert (await ask(pool, recorder)).body == b"mine"
+    pool.close()
+
+
+async def test_half_an_answer_is_an_error_and_not_sent_again(recorder: Recorder) -> None:
+    pool = Connections()
+    await ask(pool, recorder)
+    recorder.reply = lambda _n: b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\nha"
+    asking = asyncio.create_task(ask(pool, recorder))
+    await recorder.wait(2)
+    await asyncio.sleep(0.05)
+    for writer in list(recorder._writers):
+        writer.close()
+    with pytest.raises(AnswerError):
+        await asking
+    assert len(recorder.requests) == 2
