@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
 
 from vdevice import app as device_app
 from vdevice import demo as demo_run
 from vdevice import logs, receiver
-from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, TargetNumber, console, load_if_there, print_json
+from vdevice.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigPath,
+    Json,
+    TargetNumber,
+    console,
+    load_if_there,
+    new_table,
+    print_json,
+)
 from vdevice.errors import DeviceError
 from vdevice.modbus.client import DeviceClient, connect
 from vdevice.model import TARGETS, ErrorCode, TargetStatus
@@ -98,9 +106,10 @@ def status(
         print_json({"device": device, "targets": shown})
         return
     names = load_if_there(config)
-    table = Table(
-        "target", "description", "state", "queued", "accepted", "delivered", "failed", "http", "ms", "last error"
-    )
+    table = new_table(
+        "", "target", "state", "queued", "accepted", "delivered", "failed", "http", "ms", "last error",
+        wrap=("target", "last error"),
+    )  # fmt: skip
     for number, row in shown.items():
         target = names.targets.get(number) if names else None
         state = TargetStatus(int(row["state"])).name.lower().replace("_", " ")

@@ -7,15 +7,17 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
-from rich.table import Table
 
-from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, console, print_json
+from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, console, new_table, print_json
 from vdevice.config import load
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
 from vdevice.outbox import database, letters
 
 app = App(name="outbox", help="The waiting, delivered and failed strings.")
+SHOWN = 15
+"""Digits of an id in the table: its millisecond and three more, enough for the other commands to find it."""
+
 StateName = Literal["waiting", "delivered", "failed", "discarded"]
 Limit = Annotated[int, Parameter(help="How many at most.")]
 
@@ -47,12 +49,14 @@ def list_(
     if as_json:
         print_json([_plain(row) for row in rows])
         return
-    table = Table("event", "target", "state", "accepted", "attempts", "http", "reason", "value")
+    table = new_table(
+        "event", "target", "state", "accepted", "tries", "http", "reason", "value", wrap=("reason", "value")
+    )
     for row in rows:
         state_name = EventState(row["state"]).name.lower()
         value = row["value"] if len(row["value"]) <= 40 else row["value"][:39] + "…"
         table.add_row(
-            row["id"], str(row["target"]), state_name, _moment(row["accepted_at"]), str(row["attempts"]),
+            row["id"][:SHOWN], str(row["target"]), state_name, _moment(row["accepted_at"])[5:19], str(row["attempts"]),
             str(row["http_status"] or ""), _safe(row["error_text"]), _safe(value),
         )  # fmt: skip
     console.print(table)

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from vdevice.config import Config, Target, load
 from vdevice.errors import ConfigError, Problem
@@ -18,6 +20,17 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")
 DEFAULT_CONFIG = Path("vdevice.toml")
 
 console = Console(highlight=False)
+if not console.is_terminal:
+    # In a file or a pipe nothing is folded to the width of a screen that is not there.
+    console.width = 250
+
+
+def new_table(*columns: str, wrap: tuple[str, ...] = ()) -> Table:
+    """Return an empty table that fits 80 characters: only the columns named in `wrap` give way."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=column not in wrap, overflow="fold")
+    return table
 
 
 def print_json(value: Any) -> None:
