@@ -71,12 +71,16 @@ class App:
                 started = asyncio.Event()
                 dispatching = group.create_task(self.dispatcher.run(started))
                 await started.wait()
-                tasks = [group.create_task(work) for work in (server.sweep(), self._probe(), self._retain())]
+                tasks = [
+                    group.create_task(work)
+                    for work in (server.sweep(), self.unit.writes.run(), self._probe(), self._retain())
+                ]
                 log.info("running", version=__version__, modbus=self.address, targets=len(self.config.targets))
                 try:
                     yield self
                 finally:
                     await server.drain(GRACE)
+                    await self.unit.writes.finish()
                     await self.dispatcher.drain(GRACE)
                     for task in (dispatching, *tasks):
                         task.cancel()

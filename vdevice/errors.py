@@ -32,6 +32,14 @@ class TextError(VdeviceError):
     """Registers that do not decode to a string, or a string that does not fit into registers."""
 
 
+class StageError(VdeviceError):
+    """A write to a part of the text where no string in several writes was begun."""
+
+
+class ConversionError(VdeviceError):
+    """A value that cannot be what its destination is."""
+
+
 class OutboxFullError(VdeviceError):
     """`outbox.max_messages` strings are waiting; nothing of the request was stored."""
 

@@ -61,8 +61,9 @@ class Verdict(enum.Enum):
 class Event(msgspec.Struct, frozen=True):
     """One accepted string on its way to one target.
 
-    `accepted_at` is in UTC seconds. `source_*` are the values of the variables of the same name: the client's name
-    or address, what it wrote (`target/7`), and the value before conversion.
+    Times are UTC seconds; before `due_at` it is not sent. `source_*` are the values of the variables of the same name:
+    the client's name or address, what it wrote (`target/7` or a point's name), and the value before conversion.
+    `description` is that of the rule which made it, with its variables still in it; empty where a client wrote the string.
     """
 
     id: str
@@ -72,6 +73,8 @@ class Event(msgspec.Struct, frozen=True):
     source_connection: str
     source_parameter: str
     source_value: str
+    description: str = ""
+    due_at: float = 0.0
 
 
 class Stored(msgspec.Struct, frozen=True):

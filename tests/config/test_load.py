@@ -71,8 +71,11 @@ def test_every_problem_is_reported_at_once() -> None:
         ('content_type = "application/json"\npayload = "{"', "targets.7.payload", "line 1, column 2"),
         ('content_type = "application/json"\npayload = \'{"a": $VALUE}\'', "targets.7.payload", "inside strings"),
         ('content_type = "x/y; charset=klingon"', "targets.7.content_type", "unknown charset"),
-        ('completion = "commit"', "targets.7.completion", "not in this version yet"),
-        ('format = "s7-string"', "targets.7.format", "not in this version yet"),
+        ('completion = "content"\nformat = "fixed"', "targets.7.completion", "use commit or idle"),
+        ('word_order = "little"', "targets.7.word_order", "length32 only"),
+        ('format = "s7-wstring"\nencoding = "cp1252"', "targets.7.encoding", "always utf-16-be"),
+        ("idle_ms = 100", "targets.7.idle_ms", "completion idle only"),
+        ('completion = "idle"\nstaging_timeout = 0.4', "targets.7.staging_timeout", "not longer than idle_ms"),
         ('tls_ca = "missing.pem"', "targets.7.tls_ca", "not there"),
         ('proxy = "socks5://x"', "targets.7.proxy", "not an HTTP proxy"),
         ("success = [200, 'ok']", "targets.7.success[1]", "regex"),
@@ -105,7 +108,7 @@ def test_two_targets_in_one_place_are_refused() -> None:
     assert "again" in problems(f"[targets.7]\n{table}[targets.07]\n{table}")["targets.07"]
 
 
-@pytest.mark.parametrize("section", ["web", "points", "rules", "modbus.tls"])
+@pytest.mark.parametrize("section", ["web", "modbus.tls"])
 def test_sections_of_later_versions_are_refused_by_name(section: str) -> None:
     assert "not in this version yet" in problems(f"[{section}]\n")[section]
 

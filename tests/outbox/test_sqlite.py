@@ -36,7 +36,7 @@ async def test_what_is_stored_can_be_read_by_another_process(tmp_path: Path) -> 
     async with opened(tmp_path) as outbox:
         (stored,) = await outbox.put([event_of("Grüße\0\n")])
         assert rows(tmp_path, EventState.WAITING) == ["Grüße\0\n"]
-        assert await outbox.fetch(7, 0, 10) == [stored]
+        assert await outbox.fetch(7, 0, 10, time.time()) == ([stored], None)
 
 
 async def test_many_requests_share_commits_and_keep_their_order(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ async def test_letters_are_replayed_behind_all_others_and_counted(tmp_path: Path
         assert letters.replay(other, [first.seq, second.seq]) == 1
         await outbox.probe()
         assert changes == [True]
-        assert [item.event.value for item in await outbox.fetch(7, 0, 10)] == ["b", "a"]
+        assert [item.event.value for item in (await outbox.fetch(7, 0, 10, time.time()))[0]] == ["b", "a"]
         assert (outbox._board.targets[7].failed, outbox._board.waiting) == (0, 2)
         assert letters.discard(other, [second.seq]) == 1
         await outbox.probe()

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from vdevice.errors import TextError
 from vdevice.registers import text
+from vdevice.registers.text import Coding
 
 ENCODINGS = ["utf-8", "ascii", "latin-1", "cp1252", "utf-16-be", "utf-16-le"]
 
@@ -24,24 +25,24 @@ def survives(words: str, encoding: str) -> bool:
 def test_what_is_encoded_decodes_to_the_same(words: str, byte_order: str, encoding: str) -> None:
     if not survives(words, encoding):
         with pytest.raises(TextError):
-            text.encode(words, byte_order, "nul", encoding)
+            text.encode(words, Coding(byte_order, "nul", encoding))
         return
-    data = text.encode(words, byte_order, "nul", encoding)
+    data = text.encode(words, Coding(byte_order, "nul", encoding))
     assert len(data) % 2 == 0
     assert data
-    assert text.decode(data, byte_order, "nul", encoding) == words
+    assert text.decode(data, Coding(byte_order, "nul", encoding)) == words
 
 
 @given(st.text(max_size=100).map(lambda t: t.rstrip("\0 ")), st.sampled_from(["big", "little"]))
 def test_fixed_text_survives_whatever_pads_it(words: str, byte_order: str) -> None:
-    data = text.encode(words, byte_order, "fixed")
-    assert text.decode(data + b"\0\0  \0\0", byte_order, "fixed") == words
+    data = text.encode(words, Coding(byte_order, "fixed"))
+    assert text.decode(data + b"\0\0  \0\0", Coding(byte_order, "fixed")) == words
 
 
 @given(st.binary(max_size=250).map(lambda b: b[: len(b) // 2 * 2]), st.sampled_from(ENCODINGS))
 def test_bytes_are_text_or_an_error_never_a_replacement(data: bytes, encoding: str) -> None:
     try:
-        decoded = text.decode(data, encoding=encoding)
+        decoded = text.decode(data, Coding(encoding=encoding))
     except TextError:
         return
     assert data.startswith(decoded.encode(encoding))
@@ -61,7 +62,7 @@ def test_bytes_are_text_or_an_error_never_a_replacement(data: bytes, encoding: s
     ],
 )
 def test_worked_examples(data: bytes, byte_order: str, form: str, encoding: str, words: str) -> None:
-    assert text.decode(data, byte_order, form, encoding) == words
+    assert text.decode(data, Coding(byte_order, form, encoding)) == words
 
 
 def test_control_characters_are_kept() -> None:

@@ -60,7 +60,7 @@ def send(
     """Write TEXT to target NUMBER over Modbus, as a PLC would."""
     loaded = load_if_there(config) if host is None or config != DEFAULT_CONFIG else None
     target = loaded.targets.get(number) if loaded else None
-    data = texts.encode(text, target.byte_order, target.format, target.encoding) if target else texts.encode(text)
+    data = texts.encode(text, texts.coding_of(target)) if target else texts.encode(text)
     if len(data) > 246:
         raise DeviceError(
             f"the text takes {len(data)} bytes, one FC16 request 246; longer ones are not in this version yet"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from email.message import Message
 from urllib.parse import urlsplit
 
-from vdevice.config.schema import Config, Target
+from vdevice.config.schema import IDLE_MS, Config, Target
 from vdevice.errors import Problem
 
 PARAMETERS = frozenset({"get", "delete", "post-urlencoded", "post-multipart"})
@@ -23,12 +23,6 @@ METHODS_OF = {
     "destination": frozenset({"mattermost"}),
 }
 """Settings that only some methods use."""
-
-LATER = {
-    "completion": frozenset({"content", "commit", "idle"}),
-    "format": frozenset({"length16", "length32", "s7-string", "s7-wstring"}),
-}
-"""Values of the contract that this version does not have yet."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN_HEADERS = frozenset(
@@ -82,7 +76,7 @@ def _media_type(content_type: str) -> str:
 def check_target(target: Target) -> list[Problem]:
     """Return all that is wrong with a target whose single settings are right."""
     path = f"targets.{target.number}"
-    checks = (_later, _method, _url, _auth, _headers, _content, _tls)
+    checks = (_strings, _method, _url, _auth, _headers, _content, _tls)
     return [Problem(f"{path}.{key}", message) for check in checks for key, message in check(target)]
 
 
@@ -99,10 +93,20 @@ def check_config(config: Config) -> list[Problem]:
     return problems
 
 
-def _later(target: Target) -> Iterator[tuple[str, str]]:
-    for key, values in LATER.items():
-        if getattr(target, key) in values:
-            yield key, f'"{getattr(target, key)}" is not in this version yet; use the default'
+def _strings(target: Target) -> Iterator[tuple[str, str]]:
+    if target.completion == "content" and target.format == "fixed":
+        yield (
+            "completion",
+            "content needs a format that says where the text ends, which fixed does not; use commit or idle",
+        )
+    if target.word_order != "big" and target.format != "length32":
+        yield "word_order", "is used by format length32 only; remove it"
+    if target.format == "s7-wstring" and target.encoding not in {"utf-8", "utf-16-be"}:
+        yield "encoding", "is not used by format s7-wstring, which is always utf-16-be; remove it"
+    if target.idle_ms != IDLE_MS and target.completion != "idle":
+        yield "idle_ms", "is used by completion idle only; remove it"
+    if target.completion == "idle" and target.idle_ms / 1000 >= target.staging_timeout:
+        yield "staging_timeout", "is not longer than idle_ms; make it a minute or so"
 
 
 def _method(target: Target) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ def decode(
     values = dict(given or {})
     problems = []
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    own = {"number"}
+    own = {"number", "rules"}
     for key, value in raw.items():
         if key not in fields or key in own:
             problems.append(Problem(f"{path}.{key}", _unknown(key, set(fields) - own)))
@@ -40,8 +40,9 @@ def _convert(kind: Any, value: Any, path: str, folder: Path) -> tuple[Any, list[
     if get_origin(kind) is dict and isinstance(value, dict):
         items = {key: _convert(get_args(kind)[1], item, f"{path}.{key}", folder) for key, item in value.items()}
         return {key: item for key, (item, _) in items.items()}, [p for _, wrong in items.values() for p in wrong]
-    if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return decode(kind, value, path, folder)
+    for choice in (kind, *get_args(kind)):
+        if isinstance(value, dict) and isinstance(choice, type) and issubclass(choice, msgspec.Struct):
+            return decode(choice, value, path, folder)
     try:
         return msgspec.convert(value, kind, dec_hook=lambda t, v: _custom(t, v, folder)), []
     except msgspec.ValidationError as error:

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from vdevice.config import checks
+from vdevice.config import checks, converter
 from vdevice.config.decode import decode
-from vdevice.config.schema import Config, Delivery, Device, Files, Modbus, Outbox, Target
+from vdevice.config.schema import Config, Delivery, Device, Files, Modbus, Outbox, Point, Rule, Target
 from vdevice.errors import ConfigError, Problem
 from vdevice.model import TARGETS
 
@@ -19,7 +19,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "delivery": Delivery,
     "files": Files,
 }
-LATER = {"web": "the page", "points": "typed points", "rules": "the protocol converter"}
+LISTS = ("targets", "points", "rules")
+LATER = {"web": "the page"}
 """Sections of the contract that this version does not have yet."""
 
 
@@ -50,8 +51,13 @@ def parse(text: str, folder: Path) -> Config:
         sections[name], wrong = decode(kind, table, name, folder)
         problems.extend(wrong)
     targets = _targets(raw.get("targets", {}), sections.get("delivery") or Delivery(), folder, problems)
+    points = _points(raw.get("points", []), folder, problems)
+    rules = _rules(raw.get("rules", []), "rules", folder, problems)
+    problems.extend(converter.check(points, rules, targets))
     if all(sections.get(name) is not None for name in SECTIONS):
-        config = Config(folder=folder, targets=targets, **sections)
+        config = Config(
+            folder=folder, targets=targets, points=tuple(points.values()), rules=tuple(rules.values()), **sections
+        )
         problems.extend(checks.check_config(config))
         if not problems:
             return config
@@ -75,8 +81,8 @@ def _unknown_sections(raw: dict[str, Any]) -> list[Problem]:
     for name in raw:
         if name in LATER:
             problems.append(Problem(name, f"{LATER[name]} is not in this version yet; remove it"))
-        elif name not in {*SECTIONS, "targets"}:
-            problems.append(Problem(name, f"is not a section; known are {', '.join([*SECTIONS, 'targets'])}"))
+        elif name not in {*SECTIONS, *LISTS}:
+            problems.append(Problem(name, f"is not a section; known are {', '.join([*SECTIONS, *LISTS])}"))
     return problems
 
 
@@ -105,6 +111,36 @@ def _targets(raw: Any, delivery: Delivery, folder: Path, problems: list[Problem]
                 targets[number] = target
             problems.extend(wrong)
     return targets
+
+
+def _items(raw: Any, path: str, problems: list[Problem]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the tables of an array, each with its path."""
+    if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):
+        problems.append(Problem(path, f"is not an array of tables; write [[{path}]]"))
+        return []
+    return [(f"{path}[{index}]", item) for index, item in enumerate(raw)]
+
+
+def _points(raw: Any, folder: Path, problems: list[Problem]) -> dict[str, Point]:
+    points = {}
+    for path, table in _items(raw, "points", problems):
+        point, wrong = decode(Point, table, path, folder)
+        problems.extend(wrong)
+        if point is not None:
+            points[path] = point
+    return points
+
+
+def _rules(raw: Any, path: str, folder: Path, problems: list[Problem]) -> dict[str, Rule]:
+    rules = {}
+    for place, table in _items(raw, path, problems):
+        inner = _rules(table.get("rules", []), f"{place}.rules", folder, problems)
+        own = {key: value for key, value in table.items() if key != "rules"}
+        rule, wrong = decode(Rule, own, place, folder, {"rules": tuple(inner.values())})
+        problems.extend(wrong)
+        if rule is not None:
+            rules[place] = rule
+    return rules
 
 
 def _with_paths(target: Target, folder: Path) -> Target:

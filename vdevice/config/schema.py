@@ -13,9 +13,11 @@ from vdevice.config.secret import Secret
 Method = Literal[
     "get", "post-urlencoded", "post-multipart", "post-raw", "put", "delete", "slack", "teams", "mattermost"
 ]
+Order = Literal["big", "little"]
 Seconds = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+IDLE_MS = 500
 Success = int | Annotated[str, Meta(pattern="^[1-5]xx$")]
 
 
@@ -144,7 +146,10 @@ class Target(Delivery, frozen=True, kw_only=True):
     destination: str | None = None
     raw_variables: bool = False
     completion: Literal["request", "content", "commit", "idle"] = "request"
-    byte_order: Literal["big", "little"] = "big"
+    byte_order: Order = "big"
+    idle_ms: Annotated[int, Meta(ge=10, le=60_000)] = IDLE_MS
+    staging_timeout: Positive = 60
+    word_order: Order = "big"
     format: Literal["nul", "fixed", "length16", "length32", "s7-string", "s7-wstring"] = "nul"
     encoding: Literal["utf-8", "ascii", "latin-1", "cp1252", "utf-16-be", "utf-16-le"] = "utf-8"
     trigger: Literal["write", "change"] = "write"
@@ -159,6 +164,64 @@ class Target(Delivery, frozen=True, kw_only=True):
         return f"target/{self.number}"
 
 
+REGISTERS_OF = {"int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "int64": 4, "float64": 4}
+"""Registers that a number takes."""
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """[[points]]: a typed place in the device block. `length` is the registers of a string, `bit` 0 the lowest one."""
+
+    name: Annotated[str, Meta(pattern=r"^[^/\x00-\x1f]{1,64}$")]
+    space: Literal["holding", "coil"]
+    address: Annotated[int, Meta(ge=0, le=899)]
+    type: Literal["bool", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64", "string"]
+    word_order: Order = "big"
+    byte_order: Order = "big"
+    length: Annotated[int, Meta(ge=1, le=900)] | None = None
+    bit: Annotated[int, Meta(ge=0, le=15)] | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    unit: str = ""
+    description: str = ""
+
+    @property
+    def count(self) -> int:
+        """Registers or coils that the point takes."""
+        return self.length or 1 if self.type == "string" else REGISTERS_OF.get(self.type, 1)
+
+    @property
+    def end(self) -> int:
+        """The address behind the point."""
+        return self.address + self.count
+
+
+class When(msgspec.Struct, frozen=True, kw_only=True):
+    """`when` of a rule: all that is set must hold; a limit with `hysteresis` holds until the value has come back that far."""
+
+    above: float | None = None
+    below: float | None = None
+    equals: bool | float | str | None = None
+    not_equals: bool | float | str | None = None
+    hysteresis: Seconds = 0
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """[[rules]]: what a point's writes cause; or a folder of `rules`. `delay` and `min_interval` are seconds."""
+
+    description: str = ""
+    folder: str | None = None
+    enabled: bool = True
+    source: str | None = None
+    trigger: Literal["write", "change", "rising", "falling"] = "write"
+    when: When | None = None
+    map: dict[str, str] = {}
+    template: str | None = None
+    destinations: list[str] = []
+    delay: Seconds = 0
+    min_interval: Seconds = 0
+    rules: tuple["Rule", ...] = ()
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All of `vdevice.toml`. `folder` is the config's own, which relative paths start from."""
 
@@ -169,6 +232,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
     files: Files
     targets: dict[int, Target]
+    points: tuple[Point, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     @property
     def outbox_file(self) -> Path:

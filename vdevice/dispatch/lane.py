@@ -57,6 +57,7 @@ class Lane:
         self._more_on_disk = True
         self._fetching = asyncio.Lock()
         self._probing = asyncio.Lock()
+        self._expected: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._waiters = 0
         self._failures = 0
@@ -74,15 +75,30 @@ class Lane:
 
     def offer(self, stored: Stored) -> None:
         """Take an event that was just stored, unless others before it wait on disk only."""
-        if self._more_on_disk or self._fetching.locked() or len(self._window) >= WINDOW:
+        if stored.next_at:
+            self._expect(stored.next_at)
+        elif self._more_on_disk or self._fetching.locked() or len(self._window) >= WINDOW:
             self._more_on_disk = True
         else:
             self._window.append(stored)
             self._cursor = stored.seq
         self._rouse()
 
+    def _expect(self, due: float) -> None:
+        """Look for a delayed event when it is due (UTC seconds)."""
+        loop = asyncio.get_running_loop()
+        when = loop.time() + max(due - time.time(), 0)
+        if self._expected is None or self._expected.when() > when:
+            if self._expected:
+                self._expected.cancel()
+            self._expected = loop.call_at(when, self._expected_now)
+
+    def _expected_now(self) -> None:
+        self._expected = None
+        self.look_again()
+
     def look_again(self) -> None:
-        """Forget what is held but not in flight, and fetch anew: another process changed the outbox."""
+        """Forget what is held but not in flight, and fetch anew: a delayed event is due, or others changed the outbox."""
         self._window.clear()
         self._cursor = 0
         self._generation += 1
@@ -126,11 +142,13 @@ class Lane:
         self._more_on_disk = False
         generation = self._generation
         try:
-            found = await self._outbox.fetch(self.target.number, self._cursor, WINDOW)
+            found, due = await self._outbox.fetch(self.target.number, self._cursor, WINDOW, time.time())
         except OutboxFailingError:
             self._more_on_disk = True
             await asyncio.sleep(RECORD_AGAIN)
             return
+        if due:
+            self._expect(due)
         if generation != self._generation:
             return
         self._more_on_disk = self._more_on_disk or len(found) == WINDOW

@@ -18,6 +18,7 @@ Registers stay bytes, as they came: a string is not unpacked to numbers only to 
 """
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pymodbus.constants import ExcCodes
@@ -182,7 +183,7 @@ def registers(function: int, data: bytes) -> bytes:
     return bytes((function, len(data))) + data
 
 
-def bits(function: int, values: list[bool]) -> bytes:
+def bits(function: int, values: Sequence[int]) -> bytes:
     """Return the PDU that answers a read of bits."""
     packed = bytearray((len(values) + 7) // 8)
     for index, value in enumerate(values):

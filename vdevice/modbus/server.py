@@ -22,7 +22,8 @@ from vdevice.config import Config
 from vdevice.errors import VdeviceError
 from vdevice.modbus import frames, pdu
 from vdevice.modbus.frames import Frame, FrameError
-from vdevice.modbus.unit import Pending, Unit
+from vdevice.modbus.unit import Unit
+from vdevice.modbus.writes import Pending
 
 BUSY_ABOVE = 16
 """Requests of one connection that may wait; further ones get exception 06."""

@@ -5,9 +5,8 @@ when the string is on disk.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import cast
 
 import structlog
 from pymodbus.constants import ExcCodes
@@ -16,13 +15,13 @@ from pymodbus.pdu.mei_message import ReadDeviceInformationResponse
 
 from vdevice import __version__
 from vdevice.board import Board
-from vdevice.config import Config, Target
-from vdevice.errors import OutboxFullError, TextError, VdeviceError
+from vdevice.config import Config
+from vdevice.errors import VdeviceError
 from vdevice.modbus import pdu
 from vdevice.modbus.pdu import Identify, Read, ReadWrite, Refused, Request, ServerId, WriteBits, WriteRegisters
-from vdevice.model import Event, Stored, new_event_id
+from vdevice.modbus.writes import Client, Pending, Writes
 from vdevice.outbox.sqlite import SqliteOutbox
-from vdevice.registers import layout, text
+from vdevice.registers import layout
 from vdevice.registers.layout import Space
 
 URL = "https://github.com/vdevice/vdevice"
@@ -34,20 +33,6 @@ _device_information = cast("Callable[[object, int, int], dict[int, str]]", Devic
 _new_identity = cast("Callable[..., object]", ModbusDeviceIdentification)
 
 log = structlog.get_logger()
-
-
-class Client(NamedTuple):
-    """Who asks: its address, and its name where the config has one."""
-
-    address: str
-    name: str
-
-
-class Pending(NamedTuple):
-    """An answer that waits for the outbox: `answer` makes the PDU once `stored` is done."""
-
-    stored: asyncio.Future[list[Stored]]
-    answer: Callable[[], bytes]
 
 
 class _Control:
@@ -70,16 +55,14 @@ class Unit:
     """The device as Modbus sees it."""
 
     def __init__(self, config: Config, outbox: SqliteOutbox, board: Board) -> None:
-        self._outbox = outbox
         self._board = board
-        self._coils = [False] * layout.POINTS
-        self._points = bytearray(2 * layout.POINTS)
+        self.writes = Writes(config, outbox, board)
         self.apply(config)
 
     def apply(self, config: Config) -> None:
         """Go on with another config."""
         self._config = config
-        self._changed_only = frozenset(n for n, target in config.targets.items() if target.trigger == "change")
+        self.writes.apply(config)
         self._control = _Control(config.device.id)
 
     def client(self, address: str) -> Client:
@@ -112,24 +95,22 @@ class Unit:
         return pdu.exception(function, ExcCodes.DEVICE_FAILURE)
 
     def stores(self, request: bytes) -> bool:
-        """Tell whether a request PDU may store a string, so that others may follow it into the same commit."""
-        return request[0] in {6, 16} and len(request) >= 3 and int.from_bytes(request[1:3]) >= 1000
+        """Tell whether a request PDU may store a string, and reads nothing: others like it may follow it into its commit."""
+        return request[0] in {5, 6, 15, 16}
 
     def _execute(self, request: Request, client: Client) -> bytes | Pending:
         match request:
             case WriteRegisters():
-                return self._write(request, client, lambda: request.echo)
+                return self.writes.registers(request.address, request.data, client, lambda: request.echo)
             case Read():
                 self._check_readable(request)
                 return self._read(request)
             case ReadWrite():
                 self._check_readable(request.read)
-                return self._write(request.write, client, lambda: self._read(request.read))
+                write = request.write
+                return self.writes.registers(write.address, write.data, client, lambda: self._read(request.read))
             case WriteBits():
-                if not layout.is_points(request.address, len(request.bits)):
-                    raise Refused(ExcCodes.ILLEGAL_ADDRESS)
-                self._coils[request.address : request.address + len(request.bits)] = request.bits
-                return request.echo
+                return self.writes.coils(request.address, request.bits, client, lambda: request.echo)
             case ServerId():
                 name = f"vdevice {__version__} {self._config.device.id}".encode()
                 return bytes((17, len(name) + 1)) + name + b"\xff"
@@ -153,53 +134,18 @@ class Unit:
     def _read(self, request: Read) -> bytes:
         function, space, address, count = request
         if space is Space.COILS:
-            return pdu.bits(function, self._coils[address : address + count])
+            return pdu.bits(function, self.writes.image.read("coil", address, count))
         if space is Space.DISCRETE_INPUTS:
             return pdu.bits(function, layout.discrete_inputs(self._board, address, count))
         place = layout.status_block(space, address, count)
         if place is None:
-            return pdu.registers(function, bytes(self._points[2 * address : 2 * (address + count)]))
+            return pdu.registers(function, self.writes.image.read("holding", address, count))
         block, offset = place
         if block == 0:
             status = layout.device_status(self._board, self._config.device.id)
         else:
             status = layout.target_status(self._board.targets[block])
         return pdu.registers(function, status[2 * offset : 2 * (offset + count)])
-
-    def _write(self, request: WriteRegisters, client: Client, answer: Callable[[], bytes]) -> bytes | Pending:
-        address, data = request.address, request.data
-        count = len(data) // 2
-        if layout.is_points(address, count):
-            self._points[2 * address : 2 * (address + count)] = data
-            return answer()
-        place = layout.text_target(address, count)
-        target = self._config.targets.get(place[0]) if place else None
-        # Completion `request`: a string starts at the first register of the text.
-        if place is None or target is None or place[1] != 0:
-            raise Refused(ExcCodes.ILLEGAL_ADDRESS)
-        return Pending(self._store(target, self._decode(target, data, client), client), answer)
-
-    def _decode(self, target: Target, data: bytes, client: Client) -> str:
-        try:
-            return text.decode(data, target.byte_order, target.format, target.encoding)
-        except TextError as error:
-            state = self._board.targets[target.number]
-            state.rejected += 1
-            log.warning(
-                "not text", target=target.number, client=client.name, reason=str(error), rejected=state.rejected
-            )
-            raise Refused(ExcCodes.ILLEGAL_VALUE) from None
-
-    def _store(self, target: Target, value: str, client: Client) -> asyncio.Future[list[Stored]]:
-        if not target.enabled:
-            raise Refused(ExcCodes.DEVICE_FAILURE)
-        now = time.time()
-        event = Event(new_event_id(now), target.number, value, now, client.name, target.name, value)
-        try:
-            return self._outbox.put((event,), self._changed_only)
-        except OutboxFullError as error:
-            log.warning("busy", target=target.number, client=client.name, reason=str(error))
-            raise Refused(ExcCodes.DEVICE_BUSY) from None
 
     def _identify(self, request: Identify) -> bytes:
         code, object_id = request.code, request.object_id

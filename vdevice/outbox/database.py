@@ -10,7 +10,7 @@ from pathlib import Path
 from vdevice.errors import VdeviceError
 from vdevice.model import TARGETS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE event (
@@ -30,8 +30,10 @@ CREATE TABLE event (
     http_status INTEGER NOT NULL DEFAULT 0,
     error INTEGER NOT NULL DEFAULT 0,
     error_text TEXT NOT NULL DEFAULT '',
-    answer BLOB
+    answer BLOB,
+    description TEXT NOT NULL DEFAULT ''
 );
+CREATE INDEX delayed ON event (target, next_at) WHERE state = 0 AND attempts = 0 AND next_at > 0;
 CREATE INDEX waiting ON event (target, seq) WHERE state = 0;
 CREATE INDEX finished ON event (state, finished_at) WHERE state > 0;
 CREATE TABLE target (
@@ -48,6 +50,14 @@ CREATE TABLE target (
     finished_at INTEGER NOT NULL DEFAULT 0
 );
 """
+
+_MIGRATIONS = {
+    1: (
+        "ALTER TABLE event ADD COLUMN description TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX delayed ON event (target, next_at) WHERE state = 0 AND attempts = 0 AND next_at > 0",
+    ),
+}
+"""Statements that make of each version the next one."""
 
 
 def connect(file: Path, *, create: bool = True) -> sqlite3.Connection:
@@ -93,6 +103,10 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)
             connection.executemany("INSERT INTO target (number) VALUES (?)", [(number,) for number in TARGETS])
+        for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+            for statement in _MIGRATIONS[older]:
+                connection.execute(statement)
+        if version != SCHEMA_VERSION:
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

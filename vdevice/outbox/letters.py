@@ -11,7 +11,7 @@ from vdevice.outbox.records import Ledger
 
 _COLUMNS = (
     "seq, id, target, state, accepted_at, since, value, source_connection, source_parameter, source_value, attempts, next_at, "
-    "finished_at, http_status, error, error_text, answer"
+    "finished_at, http_status, error, error_text, answer, description"
 )
 
 

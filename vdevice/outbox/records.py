@@ -15,7 +15,8 @@ import msgspec
 from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict
 
 _EVENT = (
-    "seq, id, target, value, accepted_at, source_connection, source_parameter, source_value, since, attempts, next_at"
+    "seq, id, target, value, accepted_at, source_connection, source_parameter, source_value, description, since, attempts, "
+    "next_at"
 )
 ROWS_A_STATEMENT = 500
 """SQLite takes 32,766 values a statement."""
@@ -101,8 +102,8 @@ def put(ledger: Ledger, requests: Sequence[tuple[Sequence[Event], frozenset[int]
     events = [event for request in kept for event in request]
     _many(
         ledger.connection,
-        "INSERT INTO event (id, target, accepted_at, since, value, source_connection, source_parameter, source_value) "
-        "VALUES {rows}",
+        "INSERT INTO event (id, target, accepted_at, since, value, source_connection, source_parameter, source_value, "
+        "description, next_at) VALUES {rows}",
         [
             (
                 e.id,
@@ -113,6 +114,8 @@ def put(ledger: Ledger, requests: Sequence[tuple[Sequence[Event], frozenset[int]
                 e.source_connection,
                 e.source_parameter,
                 e.source_value,
+                e.description,
+                e.due_at,
             )
             for e in events
         ],
@@ -120,7 +123,7 @@ def put(ledger: Ledger, requests: Sequence[tuple[Sequence[Event], frozenset[int]
     last = ledger.connection.execute("SELECT last_insert_rowid()").fetchone()[0] if events else 0
     # One transaction writes at a time, so the numbers of its rows follow each other.
     numbers = itertools.count(last - len(events) + 1)
-    return [[Stored(next(numbers), event, event.accepted_at) for event in request] for request in kept]
+    return [[Stored(next(numbers), event, event.accepted_at, 0, event.due_at) for event in request] for request in kept]
 
 
 def _is_new(ledger: Ledger, event: Event, changed_only: frozenset[int]) -> bool:
@@ -199,19 +202,27 @@ def fail_waiting(ledger: Ledger, target: int, text: str, now: float) -> int:
     return cursor.rowcount
 
 
-def fetch(ledger: Ledger, target: int, after: int, limit: int) -> list[Stored]:
-    """Return the next events that wait for a target, in order, behind seq `after`."""
+def fetch(ledger: Ledger, target: int, after: int, limit: int, now: float) -> tuple[list[Stored], float | None]:
+    """Return the next events that wait for a target, in order, behind seq `after`, and when the next delayed one is due.
+
+    Delayed ones, which were not tried yet, are left out until they are due.
+    """
     rows = ledger.connection.execute(
-        f"SELECT {_EVENT} FROM event WHERE target = ? AND state = 0 AND seq > ? ORDER BY seq LIMIT ?",
-        (target, after, limit),
-    )
-    return [_stored(row) for row in rows]
+        f"SELECT {_EVENT} FROM event WHERE target = ? AND state = 0 AND seq > ? AND (attempts > 0 OR next_at <= ?) "
+        "ORDER BY seq LIMIT ?",
+        (target, after, now, limit),
+    ).fetchall()
+    due = ledger.connection.execute(
+        "SELECT next_at FROM event WHERE target = ? AND state = 0 AND attempts = 0 AND next_at > 0 AND next_at > ? "
+        "ORDER BY next_at LIMIT 1",
+        (target, now),
+    ).fetchone()
+    return [_stored(row) for row in rows], due[0] if due else None
 
 
 def _stored(row: tuple[Any, ...]) -> Stored:
-    seq, event_id, target, value, accepted_at, connection, parameter, source_value, since, attempts, next_at = row
-    event = Event(event_id, target, value, accepted_at, connection, parameter, source_value)
-    return Stored(seq, event, since, attempts, next_at)
+    seq, since, attempts, next_at = row[0], *row[-3:]
+    return Stored(seq, Event(*row[1:-3]), since, attempts, next_at)
 
 
 def purge(ledger: Ledger, delivered_before: float, failed_before: float, limit: int) -> int:

@@ -108,9 +108,11 @@ class SqliteOutbox:
 
         return self._submit(records.finish, done, (stored, outcome, now))
 
-    def fetch(self, target: int, after: int, limit: int) -> asyncio.Future[list[Stored]]:
-        """Return the next events that wait for a target, in order, behind seq `after`."""
-        return self._submit(lambda ledger: records.fetch(ledger, target, after, limit))
+    def fetch(
+        self, target: int, after: int, limit: int, now: float
+    ) -> asyncio.Future[tuple[list[Stored], float | None]]:
+        """Return the next events that wait for a target, in order, behind seq `after`, and when a delayed one is due."""
+        return self._submit(lambda ledger: records.fetch(ledger, target, after, limit, now))
 
     def fail_waiting(self, target: int, text: str, now: float) -> asyncio.Future[int]:
         """Make dead letters of all that waits for a target; return how many there were."""

@@ -88,6 +88,12 @@ def text_target(address: int, count: int) -> tuple[int, int] | None:
     return (target, offset) if target in TARGETS and count >= 1 and offset + count <= TEXT else None
 
 
+def commit_target(address: int, count: int) -> int | None:
+    """Return the target whose commit register this is, if it is just that register."""
+    target, offset = divmod(address, 1000)
+    return target if target in TARGETS and offset == COMMIT and count == 1 else None
+
+
 def status_block(space: Space, address: int, count: int) -> tuple[int, int] | None:
     """Return block (0 = the device, else the target) and offset, if the whole range is status that may be read."""
     block, offset = divmod(address, 1000)

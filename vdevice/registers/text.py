@@ -1,16 +1,64 @@
-"""Registers to a string and back, as a target's `byte_order`, `format` and `encoding` say.
+"""Registers to a string and back, as a target's `byte_order`, `word_order`, `format` and `encoding` say.
 
 Registers are bytes here, as they are on the wire: two a register, high byte first (Application Protocol 6.12).
 Whatever does not decode is an error, never a replacement character.
+
+| format     | registers                                                                                        |
+|------------|--------------------------------------------------------------------------------------------------|
+| nul        | characters, up to the first NUL or the end                                                        |
+| fixed      | characters to the end, less trailing NULs and blanks                                              |
+| length16   | register 0 = bytes, then characters                                                               |
+| length32   | registers 0 and 1 = bytes, the one that `word_order` says first, then characters                  |
+| s7-string  | bytes: greatest length, length, characters (STRING of STEP 7)                                     |
+| s7-wstring | words: greatest length, length, UTF-16BE characters (WSTRING of STEP 7)                           |
+
+A length in registers of its own is a number, which `byte_order` does not touch; the length bytes of the S7 formats are
+part of the copied memory, and are swapped with it.
 """
 
-from typing import Literal
+from typing import NamedTuple
 
+from vdevice.config import Target
 from vdevice.errors import TextError
 
-ByteOrder = Literal["big", "little"]
 CAPACITY = 1800
 """Bytes of text that a target's block holds."""
+
+S7_LONGEST = 254
+"""The greatest length of a STRING, and of a WSTRING unless its declaration says more."""
+
+HEADER = {"length16": 2, "length32": 4, "s7-string": 2, "s7-wstring": 4}
+"""Bytes before the characters."""
+
+_NUMBER = {"length16": 2, "length32": 4}
+"""Bytes at the beginning that are a number in registers."""
+
+
+class Coding(NamedTuple):
+    """How a target's strings lie in registers: the settings of the same names."""
+
+    byte_order: str = "big"
+    format: str = "nul"
+    encoding: str = "utf-8"
+    word_order: str = "big"
+
+    @property
+    def charset(self) -> str:
+        """The encoding of the characters: a WSTRING is always UTF-16BE."""
+        return "utf-16-be" if self.format == "s7-wstring" else self.encoding
+
+    @property
+    def unit(self) -> int:
+        """Bytes of the shortest character."""
+        return 2 if self.charset.startswith("utf-16") else 1
+
+
+DEFAULT = Coding()
+
+
+def coding_of(target: Target) -> Coding:
+    """Return how a target's strings lie in registers."""
+    return Coding(target.byte_order, target.format, target.encoding, target.word_order)
 
 
 def swap_bytes(data: bytes) -> bytes:
@@ -21,44 +69,115 @@ def swap_bytes(data: bytes) -> bytes:
     return bytes(swapped)
 
 
-def decode(data: bytes, byte_order: str = "big", form: str = "nul", encoding: str = "utf-8") -> str:
-    """Return the string in a whole write: `nul` ends at the first NUL, `fixed` loses trailing NULs and blanks.
+def ordered(data: bytes, coding: Coding, offset: int = 0) -> bytes:
+    """Return the registers of a write at register `offset` with the first character of each in its first byte.
 
-    Raises TextError if the bytes are not text of that encoding.
+    It is its own inverse.
     """
-    if byte_order == "little":
-        data = swap_bytes(data)
-    if form == "nul":
-        data = data[: _first_nul(data, _unit(encoding))]
+    if coding.byte_order == "big":
+        return data
+    number = max(_NUMBER.get(coding.format, 0) - 2 * offset, 0)
+    return data[:number] + swap_bytes(data[number:])
+
+
+def end(data: bytes, coding: Coding) -> int | None:
+    """Return how many bytes of ordered `data` the whole string takes, NUL and header too; None if more must come.
+
+    Raises TextError for a length that cannot be.
+    """
+    if coding.format == "nul":
+        nul = _first_nul(data, coding.unit)
+        return nul + coding.unit if nul < len(data) else CAPACITY if len(data) >= CAPACITY else None
+    header = HEADER[coding.format]
+    if len(data) < header:
+        return None
+    size = header + _length(data, coding)
+    return size if len(data) >= size else None
+
+
+def decode(data: bytes, coding: Coding = DEFAULT) -> str:
+    """Return the string in a whole write of registers. Raises TextError if it is not what `coding` says."""
+    return decode_ordered(ordered(data, coding), coding)
+
+
+def decode_ordered(data: bytes, coding: Coding) -> str:
+    """Return the string in bytes that `ordered` returned. Raises TextError."""
+    header = HEADER.get(coding.format)
+    if header is not None:
+        if len(data) < header:
+            raise TextError(f"{len(data)} bytes are too few for the length of format {coding.format}")
+        length = _length(data, coding)
+        if len(data) < header + length:
+            raise TextError(f"the length says {length} bytes, {len(data) - header} came; check format and word_order")
+        data = data[header : header + length]
+    elif coding.format == "nul":
+        data = data[: _first_nul(data, coding.unit)]
     try:
-        text = data.decode(encoding)
+        text = data.decode(coding.charset)
     except UnicodeDecodeError as error:
-        raise TextError(f"byte {error.start} is not {encoding}; check encoding and byte_order") from None
-    return text.rstrip("\0 ") if form == "fixed" else text
+        raise TextError(f"byte {error.start} is not {coding.charset}; check encoding and byte_order") from None
+    return text.rstrip("\0 ") if coding.format == "fixed" else text
 
 
-def encode(text: str, byte_order: str = "big", form: str = "nul", encoding: str = "utf-8") -> bytes:
+def encode(text: str, coding: Coding = DEFAULT) -> bytes:
     """Return the registers whose write delivers `text`: the inverse of `decode`.
 
-    Raises TextError if the text does not fit the encoding, or would come back changed.
+    Raises TextError if the text does not fit encoding or format, or would come back changed.
     """
     try:
-        data = text.encode(encoding)
+        data = text.encode(coding.charset)
     except UnicodeEncodeError as error:
-        raise TextError(f"{text[error.start]!r} cannot be written in {encoding}") from None
-    unit = _unit(encoding)
+        raise TextError(f"{text[error.start]!r} cannot be written in {coding.charset}") from None
+    data = _header(data, coding) + data
+    if len(data) > CAPACITY:
+        raise TextError(f"the text takes {len(data)} bytes, a target's registers hold {CAPACITY}")
     if not data or len(data) % 2:
         data += b"\0" * (2 - len(data) % 2)
-    if byte_order == "little":
-        data = swap_bytes(data)
-    if decode(data, byte_order, form, encoding) != text:
-        what = "a NUL" if form == "nul" else "trailing NULs or blanks"
-        raise TextError(f"the text holds {what}, which format {form} cannot carry (units of {unit} bytes)")
+    data = ordered(data, coding)
+    if decode(data, coding) != text:
+        what = "a NUL" if coding.format == "nul" else "trailing NULs or blanks"
+        raise TextError(f"the text holds {what}, which format {coding.format} cannot carry")
     return data
 
 
-def _unit(encoding: str) -> int:
-    return 2 if encoding.startswith("utf-16") else 1
+def _header(data: bytes, coding: Coding) -> bytes:
+    size = len(data)
+    match coding.format:
+        case "length16":
+            return min(size, 0xFFFF).to_bytes(2)
+        case "length32":
+            number = size.to_bytes(4)
+            return number[2:] + number[:2] if coding.word_order == "little" else number
+        case "s7-string":
+            if size > S7_LONGEST:
+                raise TextError(f"the text takes {size} bytes, a STRING holds {S7_LONGEST}")
+            return bytes((S7_LONGEST, size))
+        case "s7-wstring":
+            return max(S7_LONGEST, size // 2).to_bytes(2) + (size // 2).to_bytes(2)
+    return b""
+
+
+def _length(data: bytes, coding: Coding) -> int:
+    """Return the bytes of text that the header of ordered data announces."""
+    match coding.format:
+        case "length16":
+            length = int.from_bytes(data[:2])
+        case "length32":
+            number = data[2:4] + data[:2] if coding.word_order == "little" else data[:4]
+            length = int.from_bytes(number)
+        case "s7-string":
+            length = _within(data[1], data[0])
+        case _:
+            length = 2 * _within(int.from_bytes(data[2:4]), int.from_bytes(data[:2]))
+    if length > CAPACITY - HEADER[coding.format]:
+        raise TextError(f"the length says {length} bytes, more than fit; check format, word_order and byte_order")
+    return length
+
+
+def _within(length: int, greatest: int) -> int:
+    if length > greatest:
+        raise TextError(f"the length {length} is above the greatest length {greatest}; check format and byte_order")
+    return length
 
 
 def _first_nul(data: bytes, unit: int) -> int:

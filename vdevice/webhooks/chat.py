@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from vdevice.webhooks.variables import Escape, substitute, substitute_json
+from vdevice.variables import Escape, substitute, substitute_json
 
 
 def as_object(payload: str) -> dict[str, Any] | None:

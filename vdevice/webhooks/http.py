@@ -15,9 +15,9 @@ from vdevice.config import Config, Target
 from vdevice.config.checks import content_type_parameter, is_json, is_xml
 from vdevice.errors import BuildError
 from vdevice.model import Event
+from vdevice.variables import percent_encode, substitute, substitute_json, values_of, xml_escape
 from vdevice.webhooks import files, mattermost, signing, slack, teams
 from vdevice.webhooks.request import Request
-from vdevice.webhooks.variables import percent_encode, substitute, substitute_json, values_of, xml_escape
 
 HTTP_METHODS = {"get": "GET", "delete": "DELETE", "put": "PUT"}
 """All others are POST."""
@@ -38,7 +38,7 @@ def build(config: Config, target: Target, event: Event, now: float) -> Request:
 
     Raises BuildError, or FileRefusedError for a file.
     """
-    values = values_of(config, target, event)
+    values = values_of(config, event, target.name, target.description)
     url = _url(target, values)
     if target.method in {"get", "delete"}:
         url = _with_query(url, _parameters(target, values))

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from vdevice.config import Config, Target
 from vdevice.errors import Problem
+from vdevice.variables import unknown
 from vdevice.webhooks.chat import as_object
-from vdevice.webhooks.variables import unknown
 
 
 def find(config: Config) -> list[Problem]:

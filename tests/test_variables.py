@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import event_of, target_of
-from vdevice.webhooks import variables
-from vdevice.webhooks.variables import substitute, substitute_json
+from vdevice import variables
+from vdevice.variables import substitute, substitute_json
 
 VALUES = {"VALUE": "v", "SOURCEVALUE": "s", "DEVICE": "d"}
 anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -93,7 +93,7 @@ def test_percent_encoding_leaves_nothing_that_ends_a_path_or_query_part(value: s
 
 def test_description_may_hold_variables_one_level_deep() -> None:
     config, target = target_of('description = "$VALUE at $DESCRIPTION"')
-    values = variables.values_of(config, target, event_of("$PARAMETER"))
+    values = variables.values_of(config, event_of("$PARAMETER"), target.name, target.description)
     assert values["DESCRIPTION"] == "$PARAMETER at $DESCRIPTION"
     assert substitute("<$DESCRIPTION>", values) == "<$PARAMETER at $DESCRIPTION>"
 
@@ -101,7 +101,7 @@ def test_description_may_hold_variables_one_level_deep() -> None:
 def test_all_variables_have_their_values() -> None:
     config, target = target_of('description = "Boiler"')
     event = event_of("42", at=1_750_000_000.25)
-    values = variables.values_of(config, target, event)
+    values = variables.values_of(config, event, target.name, target.description)
     assert set(values) == set(variables.NAMES)
     assert values["TIMESTAMP"] == "20250615T15:06:40"
     assert values["ISOTIME"] == "2025-06-15T15:06:40+00:00"

@@ -12,7 +12,7 @@ from datetime import datetime
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from vdevice.config import Config, Target
+from vdevice.config import Config
 from vdevice.model import Event
 
 NAMES = (
@@ -39,11 +39,11 @@ _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _XML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"})
 
 
-def values_of(config: Config, target: Target, event: Event) -> dict[str, str]:
-    """Return all variables of an event."""
+def values_of(config: Config, event: Event, parameter: str, description: str) -> dict[str, str]:
+    """Return all variables of an event; `parameter` is what is written to, `description` what stands without a rule's."""
     values = {
         "VALUE": event.value,
-        "PARAMETER": target.name,
+        "PARAMETER": parameter,
         "SOURCECONNECTION": event.source_connection,
         "SOURCEPARAMETER": event.source_parameter,
         "SOURCEVALUE": event.source_value,
@@ -51,7 +51,7 @@ def values_of(config: Config, target: Target, event: Event) -> dict[str, str]:
         "DEVICE": config.device.id,
         **_moment(int(event.accepted_at), config.device.timezone),
     }
-    values["DESCRIPTION"] = substitute(target.description, values)
+    values["DESCRIPTION"] = substitute(event.description or description, values)
     return values
 
 

@@ -1,0 +1,111 @@
+"""The process image of the device block: 900 holding registers and 900 coils, and the points that rules watch in them.
+
+A write that covers a part of a point changes the registers, and makes the point whole only together with the write
+requests of the same client that directly follow (docs/plc.md). A string is whole from its first register to its NUL.
+"""
+
+import msgspec
+
+from vdevice.config.schema import Point
+from vdevice.converter import points
+from vdevice.converter.values import Value
+
+SIZE = 900
+MOST_CLIENTS = 1000
+"""Clients whose half-written points are remembered; the one that was longest away is forgotten first."""
+
+
+class Patch(msgspec.Struct, frozen=True):
+    """What one write replaced, so that it can be taken back."""
+
+    space: str
+    address: int
+    before: bytes
+    after: bytes
+
+
+class Image:
+    """The registers and coils; `watch` says which points matter."""
+
+    def __init__(self) -> None:
+        self._cells = {"holding": bytearray(2 * SIZE), "coil": bytearray(SIZE)}
+        self._at: dict[tuple[str, int], tuple[Point, ...]] = {}
+        self._watched = {"holding": bytearray(SIZE), "coil": bytearray(SIZE)}
+        self._partial: dict[str, dict[str, int]] = {}
+
+    def watch(self, watched: list[Point]) -> None:
+        """Watch these points from now on; halves that are waiting are forgotten."""
+        at: dict[tuple[str, int], list[Point]] = {}
+        self._watched = {"holding": bytearray(SIZE), "coil": bytearray(SIZE)}
+        for point in watched:
+            for address in range(point.address, point.end):
+                at.setdefault((point.space, address), []).append(point)
+                self._watched[point.space][address] = 1
+        self._at = {place: tuple(there) for place, there in at.items()}
+        self._partial.clear()
+
+    def read(self, space: str, address: int, count: int) -> bytes:
+        """Return registers, two bytes each, or coils, a byte each."""
+        width = _width(space)
+        return bytes(self._cells[space][width * address : width * (address + count)])
+
+    def value(self, point: Point) -> Value:
+        """Return the value that a point has now. Raises ConversionError."""
+        return points.decode(point, self.read(point.space, point.address, point.count))
+
+    def write(self, space: str, address: int, data: bytes, client: str) -> tuple[Patch, list[Point]]:
+        """Write as a client did; return what it replaced, and the watched points that are whole now, by address."""
+        count = len(data) // _width(space)
+        patch = self.put(space, address, data)
+        halves = self._partial.pop(client, None) if self._partial else None
+        if self._watched[space].find(1, address, address + count) < 0:
+            return patch, []
+        touched = {
+            point.name: point for place in range(address, address + count) for point in self._at.get((space, place), ())
+        }
+        whole, waiting = [], {}
+        for point in touched.values():
+            written = _mask(point, address, count) | (halves or {}).get(point.name, 0)
+            if self._is_whole(point, written):
+                whole.append(point)
+            else:
+                waiting[point.name] = written
+        if waiting:
+            if len(self._partial) >= MOST_CLIENTS:
+                del self._partial[next(iter(self._partial))]
+            self._partial[client] = waiting
+        return patch, whole
+
+    def put(self, space: str, address: int, data: bytes) -> Patch:
+        """Write without looking at points."""
+        start = _width(space) * address
+        cells = self._cells[space]
+        before = bytes(cells[start : start + len(data)])
+        cells[start : start + len(data)] = data
+        return Patch(space, address, before, data)
+
+    def take_back(self, patch: Patch) -> None:
+        """Undo a write where nobody has written over it since."""
+        count = len(patch.after) // _width(patch.space)
+        if self.read(patch.space, patch.address, count) == patch.after:
+            self.put(patch.space, patch.address, patch.before)
+
+    def _is_whole(self, point: Point, written: int) -> bool:
+        if written == (1 << point.count) - 1:
+            return True
+        if point.type != "string":
+            return False
+        # As many registers as were written from the first one on.
+        first = (~written & (written + 1)).bit_length() - 1
+        return 0 in self.read(point.space, point.address, first)
+
+
+def _width(space: str) -> int:
+    return 2 if space == "holding" else 1
+
+
+def _mask(point: Point, address: int, count: int) -> int:
+    """Return a bit for each register of the point that a write covers, the first one lowest."""
+    first = max(address, point.address) - point.address
+    last = min(address + count, point.end) - point.address
+    return (1 << last) - (1 << first)

@@ -1,0 +1,84 @@
+r"""Conversion of values, as the table of CONTRACT section 5 has it.
+
+| from \ to  | bool              | int                 | float        | string                                        |
+|-----------|-------------------|---------------------|--------------|-----------------------------------------------|
+| bool      |                   | 1, 0                | 1.0, 0.0     | true, false                                   |
+| int       | above zero        |                     | the same     | decimal digits                                |
+| float     | above zero        | the fraction is cut |              | a point, the shortest digits that read back   |
+| string    | "true", "1"       | a number, cut       | a number     |                                               |
+
+What cannot be converted raises ConversionError: text that is no number, and what is not finite where a number is wanted.
+"""
+
+import math
+import re
+from decimal import Decimal
+from typing import Literal
+
+from vdevice.errors import ConversionError
+
+Value = bool | int | float | str
+Kind = Literal["bool", "int", "float", "string"]
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+
+
+def to_text(value: Value) -> str:
+    """Return a value as text. Raises ConversionError for a number that is not finite."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    digits = format(exact(value), "f")
+    return digits if "." in digits else f"{digits}.0"
+
+
+def to_bool(value: Value) -> bool:
+    """Return whether a value is true: a number above zero, the text "true" in any case or "1"."""
+    return value.strip().lower() in {"true", "1"} if isinstance(value, str) else value > 0
+
+
+def to_number(value: Value) -> int | float:
+    """Return a value as a number, text as the number that it reads. Raises ConversionError."""
+    if not isinstance(value, str):
+        return int(value) if isinstance(value, bool) else value
+    words = value.strip()
+    if not _NUMBER.fullmatch(words):
+        raise ConversionError(f"{value[:40]!r} is not a number")
+    return float(words) if set(words) & set(".eE") else int(words)
+
+
+def to_int(value: Value) -> int:
+    """Return a value as a whole number, its fraction cut. Raises ConversionError."""
+    number = to_number(value)
+    return number if isinstance(number, int) else int(exact(number))
+
+
+def to_float(value: Value) -> float:
+    """Return a value as a float. Raises ConversionError."""
+    try:
+        return float(to_number(value))
+    except OverflowError:
+        raise ConversionError(f"{to_text(value)[:40]} is too large") from None
+
+
+def convert(value: Value, kind: Kind) -> Value:
+    """Return a value as another kind. Raises ConversionError."""
+    match kind:
+        case "bool":
+            return to_bool(value)
+        case "int":
+            return to_int(value)
+        case "float":
+            return to_float(value)
+        case "string":
+            return to_text(value)
+
+
+def exact(number: float) -> Decimal:
+    """Return the decimal number that a float is written as. Raises ConversionError where it is not finite."""
+    if not math.isfinite(number):
+        raise ConversionError(f"{number} is not a number that can be written")
+    return Decimal(repr(number))
