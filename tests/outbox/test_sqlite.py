@@ -189,6 +189,41 @@ async def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
             assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
 
 
+async def test_a_file_of_version_1_is_brought_forward(tmp_path: Path) -> None:
+    file = tmp_path / "vdevice.db"
+    file.write_bytes((Path(__file__).parent / "samples" / "version-1.sqlite").read_bytes())
+    board = Board()
+    async with SqliteOutbox(file, board, 100) as outbox:
+        waiting, due = await outbox.fetch(7, 0, 10, time.time())
+        assert [(item.event.value, item.event.description, item.next_at) for item in waiting] == [
+            ("waits", "", 0.0),
+            ("waits too", "", 0.0),
+        ]
+        assert due is None
+        state = board.targets[7]
+        assert (state.accepted, state.delivered, state.failed) == (4, 1, 1)
+    connection = database.connect(file)
+    assert connection.execute("PRAGMA user_version").fetchone() == (database.SCHEMA_VERSION,)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    new = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
+    connection.close()
+    fresh = database.connect(tmp_path / "fresh.db")
+    assert {row[0] for row in fresh.execute("SELECT name FROM sqlite_schema")} == new
+    fresh.close()
+
+
+async def test_a_delayed_event_is_left_out_until_it_is_due(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        now = time.time()
+        late = Event("a" * 32, 7, "late", now, "c", "p", "s", "", now + 60)
+        soon = Event("b" * 32, 7, "soon", now, "c", "p", "s")
+        await outbox.put((late, soon))
+        found, due = await outbox.fetch(7, 0, 10, now)
+        assert ([item.event.value for item in found], due) == (["soon"], now + 60)
+        found, due = await outbox.fetch(7, 0, 10, now + 61)
+        assert ([item.event.value for item in found], due) == (["late", "soon"], None)
+
+
 def test_a_newer_file_is_refused_with_a_clear_sentence(tmp_path: Path) -> None:
     connection = database.connect(tmp_path / "o.db")
     connection.execute("PRAGMA user_version = 99")

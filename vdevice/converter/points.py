@@ -4,7 +4,7 @@ import math
 import struct
 
 from vdevice.config.schema import Point
-from vdevice.converter.values import Kind, Value, exact, to_bool, to_number, to_text
+from vdevice.converter.values import Kind, Value, exact, to_bool, to_int, to_number, to_text
 from vdevice.errors import ConversionError, TextError
 from vdevice.registers import text
 from vdevice.registers.text import Coding, swap_bytes
@@ -64,7 +64,7 @@ def encode(point: Point, value: Value, data: bytes) -> bytes:
         return _string(point, to_text(value))
     number = _unscaled(point, to_number(value))
     if not point.type.startswith("float"):
-        number = int(exact(number))
+        number = to_int(number)
     try:
         return _on_wire(point, struct.pack(_FORMATS[point.type], number))
     except (struct.error, OverflowError):

@@ -58,7 +58,7 @@ class Change(msgspec.Struct):
     events: list[Event] = []
     steps: list[Step] = []
     patches: list[Patch] = []
-    written: list[str] = []
+    written: list[tuple[str, Value | None, Value]] = []
     fired: list["_Compiled"] = []
     later: list["_Later"] = []
 
@@ -146,7 +146,14 @@ class Converter:
         """Undo a change whose events could not be stored; the same write will fire again."""
         for patch in reversed(change.patches):
             self.image.take_back(patch)
-        self._last.update(dict.fromkeys(change.written, _UNKNOWN))
+        for name, before, value in reversed(change.written):
+            if self._last.get(name) is not value:
+                # Somebody has written since: what the next one writes is a change in any case.
+                self._last[name] = _UNKNOWN
+            elif before is None:
+                del self._last[name]
+            else:
+                self._last[name] = before
         for compiled in change.fired:
             memory = self._memory.get(compiled.key)
             if memory:
@@ -192,11 +199,9 @@ class Converter:
             change.steps += [Step(c.rule, point.name, "", str(error)) for c in self._by_source[point.name]]
             return None
         before = self._last.get(point.name)
-        if before is None:
-            before = points.decode(point, bytes(2 * point.count))
         self._last[point.name] = value
-        change.written.append(point.name)
-        return value, before
+        change.written.append((point.name, before, value))
+        return value, points.decode(point, bytes(2 * point.count)) if before is None else before
 
     def _evaluate(self, compiled: _Compiled, value: Value, before: Value, change: Change) -> None:
         rule, memory = compiled.rule, self._memory[compiled.key]

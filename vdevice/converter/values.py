@@ -53,7 +53,9 @@ def to_number(value: Value) -> int | float:
 def to_int(value: Value) -> int:
     """Return a value as a whole number, its fraction cut. Raises ConversionError."""
     number = to_number(value)
-    return number if isinstance(number, int) else int(exact(number))
+    if not math.isfinite(number):
+        raise ConversionError(f"{number} is not a whole number")
+    return math.trunc(number)
 
 
 def to_float(value: Value) -> float:
