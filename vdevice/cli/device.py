@@ -25,7 +25,7 @@ from vdevice.errors import DeviceError
 from vdevice.modbus.client import DeviceClient, connect
 from vdevice.model import TARGETS, ErrorCode, TargetStatus
 from vdevice.registers import text as texts
-from vdevice.registers.sheet import ERRORS
+from vdevice.sheets.printed import ERRORS
 
 Host = Annotated[str | None, Parameter(help="Address of the device; the config's own by default.")]
 Port = Annotated[int | None, Parameter(help="Its Modbus port.")]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from vdevice import sheets
 from vdevice.cli.options import (
     DEFAULT_CONFIG,
     ConfigPath,
@@ -21,7 +22,6 @@ from vdevice.config import Config, Target, load
 from vdevice.config.example import EXAMPLE
 from vdevice.errors import ConfigError, VdeviceError
 from vdevice.model import Event, new_event_id
-from vdevice.registers import sheet
 from vdevice.webhooks import http, masking, warnings
 
 
@@ -91,17 +91,21 @@ def _event(config: Config, target: Target, text: str) -> Event:
     return Event(new_event_id(now), target.number, text, now, config.client_name("127.0.0.1"), target.name, text)
 
 
+Form = Literal["md", "csv", "json", "kepware", "ignition", "homeassistant", "nodered", "st", "scl"]
+
+
 def map_(
     *,
-    form: Annotated[Literal["md", "csv", "json"], Parameter(name="--format", help="The kind of file.")] = "md",
+    form: Annotated[
+        Form, Parameter(name="--format", help="The kind of file; docs/tools.md says how to import each.")
+    ] = "md",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="Write to this file.")] = None,
     generic: Annotated[bool, Parameter(negative="", help="The map of every device, without a config.")] = False,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
-    """Print the register map of this config: md, csv or json."""
+    """Print the register map of this config: a sheet, a file that a SCADA system imports, or a PLC's function block."""
     loaded = None if generic else load_if_there(config)
-    names = {number: target.description for number, target in loaded.targets.items()} if loaded else None
-    content = sheet.FORMATS[form](names)
+    content = sheets.FORMATS[form](loaded)
     if output is None:
         console.file.write(content)
         return

@@ -33,13 +33,14 @@ class Space(enum.Enum):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One line of the map: `count` registers at `offset` of a block."""
+    """One line of the map: `count` registers at `offset` of a block, in `unit` where the value has one."""
 
     offset: int
     count: int
     name: str
     kind: str
     meaning: str
+    unit: str = ""
 
 
 TARGET_STATUS = (
@@ -51,10 +52,10 @@ TARGET_STATUS = (
     Row(4, 2, "delivered", "uint32", "strings delivered"),
     Row(6, 2, "failed", "uint32", "strings given up (dead letters)"),
     Row(8, 1, "queued", "uint16", "strings waiting or being sent, 65535 = that many or more"),
-    Row(9, 1, "latency_ms", "uint16", "accept to delivery, of the last delivered string, 65535 = that or longer"),
+    Row(9, 1, "latency_ms", "uint16", "accept to delivery, of the last delivered string, 65535 = that or longer", "ms"),
     Row(10, 1, "error", "enum", "why the last attempt failed, 0 = it did not"),
     Row(11, 1, "attempts", "uint16", "attempts already made for the string at the head of the queue"),
-    Row(12, 2, "finished_at", "uint32", "UTC seconds when the last string was delivered or given up"),
+    Row(12, 2, "finished_at", "uint32", "seconds since 1970 (UTC) when the last string was delivered or given up", "s"),
     Row(14, 1, "accepted_seq", "uint16", "accepted, low 16 bits"),
     Row(
         15,
@@ -70,7 +71,7 @@ TARGET_STATUS = (
 DEVICE_STATUS = (
     Row(0, 1, "map_version", "uint16", "version of this register map, 1"),
     Row(1, 1, "heartbeat", "uint16", "goes up by one each second"),
-    Row(2, 2, "uptime", "uint32", "seconds since the start, high word first"),
+    Row(2, 2, "uptime", "uint32", "since the start, high word first", "s"),
     Row(4, 1, "queued", "uint16", "strings queued in all, 65535 = that many or more"),
     Row(5, 1, "connections", "uint16", "Modbus connections"),
     Row(6, 1, "flags", "bits", "bit 0 outbox full, bit 1 outbox failing, bit 2 delivery stopped"),

@@ -1,0 +1,112 @@
+"""Node-RED: a flow that writes a string to a target and reads what became of it, with node-red-contrib-modbus.
+
+https://flows.nodered.org/node/node-red-contrib-modbus : `modbus-write` with the type MHoldingRegisters takes an array of
+registers as payload, `modbus-getter` reads when it gets a message. Import it by *Menu → Import*.
+"""
+
+import json
+from typing import Any
+
+from vdevice.config import Config, Target
+from vdevice.registers import text
+from vdevice.registers.layout import TARGET_STATUS
+from vdevice.sheets import tags
+
+_STATUS_ROWS = 16
+"""Status registers that the flow reads: up to finished_seq."""
+
+_ENCODE = """\
+// {how}
+const text = String(msg.payload);
+const bytes = Buffer.from(text, "{charset}");
+const data = Buffer.concat([bytes, Buffer.alloc(2 - bytes.length % 2)]);
+const registers = [];
+for (let i = 0; i < data.length; i += 2) registers.push(data.readUInt16{order}(i));
+if (registers.length > 123) {{ node.error("longer than one write (246 bytes)", msg); return null; }}
+return {{ payload: registers }};
+"""
+
+_DECODE = """\
+const r = msg.payload;
+msg.payload = {fields};
+msg.payload.done = msg.payload.accepted_seq === msg.payload.finished_seq;
+return msg;
+"""
+
+
+def render(config: Config | None) -> str:
+    """Return the flow as a JSON array of nodes, a row for each target that takes its strings in one request."""
+    targets = tags.targets_of(config) if config else {1: None}
+    listen = config.modbus.listen if config else None
+    host = "127.0.0.1" if listen is None or listen.host in {"0.0.0.0", "::"} else listen.host
+    unit = config.modbus.unit_id if config else 1
+    nodes = [_tab(), _client(host, (listen.port if listen else 0) or 5020, unit)]
+    for row, (number, target) in enumerate(targets.items()):
+        if target is None or (target.format in {"nul", "fixed"} and target.completion in {"request", "content"}):
+            nodes += _row(number, target, unit, 80 + 100 * row)
+    return json.dumps(nodes, indent=1, ensure_ascii=False) + "\n"
+
+
+def _tab() -> dict[str, Any]:
+    return {"id": "vdevice.flow", "type": "tab", "label": "vdevice", "disabled": False, "info": ""}
+
+
+def _client(host: str, port: int, unit: int) -> dict[str, Any]:
+    return {
+        "id": "vdevice.client", "type": "modbus-client", "name": "vdevice", "clienttype": "tcp", "bufferCommands": True,
+        "stateLogEnabled": False, "queueLogEnabled": False, "failureLogEnabled": True, "tcpHost": host, "tcpPort": port,
+        "tcpType": "DEFAULT", "serialPort": "/dev/ttyUSB", "serialType": "RTU-BUFFERD", "serialBaudrate": 9600,
+        "serialDatabits": 8, "serialStopbits": 1, "serialParity": "none", "serialConnectionDelay": 100,
+        "serialAsciiResponseStartDelimiter": "0x3A", "unit_id": unit, "commandDelay": 1, "clientTimeout": 1000,
+        "reconnectOnTimeout": True, "reconnectTimeout": 2000, "parallelUnitIdsAllowed": True, "showErrors": False,
+        "showWarnings": True, "showLogs": True,
+    }  # fmt: skip
+
+
+def _row(number: int, target: Target | None, unit: int, y: int) -> list[dict[str, Any]]:
+    coding = text.coding_of(target) if target else text.DEFAULT
+    charset = {"utf-8": "utf8", "ascii": "ascii", "latin-1": "latin1", "utf-16-le": "utf16le"}.get(
+        coding.charset, "utf8"
+    )
+    name = f"{number} {target.description}" if target and target.description else f"target/{number}"
+    how = f"target/{number}: {coding.charset}, first character in the {'low' if coding.byte_order == 'little' else 'high'} byte"
+    encode = _ENCODE.format(how=how, charset=charset, order="LE" if coding.byte_order == "little" else "BE")
+    fields = ", ".join(
+        f"{row.name}: {_field(row.offset, row.count)}" for row in TARGET_STATUS if row.offset < _STATUS_ROWS
+    )
+    ids = {
+        part: f"vdevice.{number}.{part}" for part in ("inject", "encode", "write", "poll", "read", "decode", "debug")
+    }
+    common = {"z": "vdevice.flow"}
+    modbus = {
+        **common, "showStatusActivities": True, "showErrors": True, "showWarnings": True, "unitid": str(unit),
+        "server": "vdevice.client", "emptyMsgOnFail": False, "keepMsgProperties": False, "delayOnStart": False,
+        "startDelayTime": "",
+    }  # fmt: skip
+    return [
+        {**common, "id": ids["inject"], "type": "inject", "name": name, "props": [{"p": "payload"}], "repeat": "",
+         "crontab": "", "once": False, "onceDelay": 0.1, "topic": "", "payload": "Hello from Node-RED", "payloadType": "str",
+         "x": 160, "y": y, "wires": [[ids["encode"]]]},
+        {**common, "id": ids["encode"], "type": "function", "name": "text to registers", "func": encode, "outputs": 1,
+         "timeout": 0, "noerr": 0, "initialize": "", "finalize": "", "libs": [], "x": 350, "y": y, "wires": [[ids["write"]]]},
+        {**modbus, "id": ids["write"], "type": "modbus-write", "name": f"write {1000 * number}",
+         "dataType": "MHoldingRegisters", "adr": str(1000 * number), "quantity": str(tags.LONGEST_WRITE), "x": 540, "y": y,
+         "wires": [[ids["read"]], []]},
+        {**common, "id": ids["poll"], "type": "inject", "name": "poll", "props": [{"p": "payload"}], "repeat": "1",
+         "crontab": "", "once": False, "onceDelay": 0.1, "topic": "", "payload": "", "payloadType": "date", "x": 540,
+         "y": y + 40, "wires": [[ids["read"]]]},
+        {**modbus, "id": ids["read"], "type": "modbus-getter", "name": f"status {1000 * number}", "logIOActivities": False,
+         "dataType": "InputRegister", "adr": str(1000 * number), "quantity": str(_STATUS_ROWS), "useIOFile": False,
+         "ioFile": "", "useIOForPayload": False, "enableDeformedMessages": False, "x": 720, "y": y,
+         "wires": [[ids["decode"]], []]},
+        {**common, "id": ids["decode"], "type": "function", "name": "what became of it", "func": _DECODE.format(
+            fields="{" + fields + "}"), "outputs": 1, "timeout": 0, "noerr": 0, "initialize": "", "finalize": "", "libs": [],
+         "x": 910, "y": y, "wires": [[ids["debug"]]]},
+        {**common, "id": ids["debug"], "type": "debug", "name": name, "active": True, "tosidebar": True, "console": False,
+         "tostatus": False, "complete": "payload", "targetType": "msg", "statusVal": "", "statusType": "auto", "x": 1100,
+         "y": y, "wires": []},
+    ]  # fmt: skip
+
+
+def _field(offset: int, count: int) -> str:
+    return f"r[{offset}]" if count == 1 else f"r[{offset}] * 65536 + r[{offset + 1}]"

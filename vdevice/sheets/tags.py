@@ -1,0 +1,149 @@
+"""All that can be read or written, one tag each: what every format of the map is made of."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from vdevice.config import Config, Target
+from vdevice.config.schema import Order, Point
+from vdevice.model import TARGETS
+from vdevice.registers.layout import COMMIT, DEVICE_STATUS, DISCRETE_BLOCKS, MIRROR, POINTS, TARGET_STATUS, TEXT, Row
+
+HOLDING, INPUT, DISCRETE, COIL = "holding register", "input register", "discrete input", "coil"
+REFERENCES = {HOLDING: 400_001, INPUT: 300_001, DISCRETE: 100_001, COIL: 1}
+"""What is added to an address for the six-digit reference that many tools show."""
+
+DISCRETE_NAMES = ("busy", "last_failed", "enabled")
+LONGEST_WRITE = 123
+"""Registers of one FC16 request."""
+
+
+class Tag(msgspec.Struct, frozen=True, kw_only=True):
+    """One value: `count` registers, coils or inputs at `address` (0-based); `kind` is a point's type, or a word for people."""
+
+    name: str
+    space: str
+    address: int
+    count: int
+    kind: str
+    access: str
+    meaning: str
+    unit: str = ""
+    bit: int | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    word_order: Order = "big"
+    byte_order: Order = "big"
+
+    @property
+    def short_name(self) -> str:
+        """The name without its block: `state` of `target/7.state`, and a point's whole name."""
+        return self.name.partition(".")[2] if self.name.startswith(("device.", "target/")) else self.name
+
+    @property
+    def reference(self) -> int:
+        """The six-digit reference."""
+        return self.address + REFERENCES[self.space]
+
+
+def targets_of(config: Config | None) -> dict[int, Target | None]:
+    """Return the configured targets, or all 64 without their settings."""
+    return dict.fromkeys(TARGETS) if config is None else dict(sorted(config.targets.items()))
+
+
+def device_tags() -> list[Tag]:
+    """Return the device block but for its points."""
+    healthy = Tag(
+        name="device.healthy", space=DISCRETE, address=0, count=1, kind="bool", access="read",
+        meaning="strings can be accepted and are delivered",
+    )  # fmt: skip
+    return [healthy, *status_tags(DEVICE_STATUS, 0, "device")]
+
+
+def image_tags() -> list[Tag]:
+    """Return the process image, whole."""
+    return [
+        Tag(
+            name="device.points", space=HOLDING, address=0, count=POINTS, kind="uint16", access="read/write",
+            meaning="points: the process image, 0 when the device starts",
+        ),
+        Tag(
+            name="device.coils", space=COIL, address=0, count=POINTS, kind="bool", access="read/write",
+            meaning="points (booleans), 0 when the device starts",
+        ),
+    ]  # fmt: skip
+
+
+def point_tags(config: Config | None) -> list[Tag]:
+    """Return the points, by space and address."""
+    points = config.points if config else ()
+    return [_point_tag(point) for point in sorted(points, key=lambda p: (p.space, p.address, p.bit or 0))]
+
+
+def _point_tag(point: Point) -> Tag:
+    return Tag(
+        name=point.name,
+        space=HOLDING if point.space == "holding" else COIL,
+        address=point.address,
+        count=point.count,
+        kind=point.type,
+        access="read/write",
+        meaning=point.description,
+        unit=point.unit,
+        bit=point.bit,
+        scale=point.scale,
+        offset=point.offset,
+        word_order=point.word_order,
+        byte_order=point.byte_order,
+    )
+
+
+def discrete_tags(targets: dict[int, Target | None]) -> Iterator[Tag]:
+    """Yield the discrete inputs of the targets."""
+    meanings = ("strings wait or are being sent", "the last string failed", "the target is configured and enabled")
+    for first, name, meaning in zip(DISCRETE_BLOCKS, DISCRETE_NAMES, meanings, strict=True):
+        for number in targets:
+            yield Tag(
+                name=f"target/{number}.{name}", space=DISCRETE, address=first + number - 1, count=1, kind="bool",
+                access="read", meaning=meaning,
+            )  # fmt: skip
+
+
+def text_tags(number: int, target: Target | None) -> list[Tag]:
+    """Return the text of a target, and its commit register where it has one."""
+    description = f" ({target.description})" if target and target.description else ""
+    tags = [
+        Tag(
+            name=f"target/{number}.text", space=HOLDING, address=1000 * number, count=TEXT, kind="string", access="write",
+            meaning=f"the string: 2 bytes a register, up to {2 * TEXT} bytes{description}",
+            byte_order=target.byte_order if target else "big",
+        )
+    ]  # fmt: skip
+    if target is None or target.completion == "commit":
+        only = "" if target else " (completion commit only)"
+        tags.append(
+            Tag(
+                name=f"target/{number}.commit", space=HOLDING, address=1000 * number + COMMIT, count=1, kind="uint16",
+                access="write", unit="bytes",
+                meaning=f"completes the string: its length, or 0 = up to the first NUL{only}",
+            )
+        )  # fmt: skip
+    return tags
+
+
+def status_tags(rows: tuple[Row, ...], block: int, prefix: str, *, mirror: bool = True) -> list[Tag]:
+    """Return the status of a block as input registers, and its mirror as holding registers."""
+    spaces = ((INPUT, 1000 * block), (HOLDING, 1000 * block + MIRROR)) if mirror else ((INPUT, 1000 * block),)
+    return [
+        Tag(
+            name=f"{prefix}.{row.name}", space=space, address=first + row.offset, count=row.count, kind=row.kind,
+            access="read", meaning=row.meaning, unit=row.unit,
+        )
+        for space, first in spaces
+        for row in rows
+    ]  # fmt: skip
+
+
+def target_status_tags(number: int, *, mirror: bool = True) -> list[Tag]:
+    """Return the status of one target."""
+    return status_tags(TARGET_STATUS, number, f"target/{number}", mirror=mirror)
