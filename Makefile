@@ -18,6 +18,7 @@ lint: install
 
 bench: install
 	$(BIN)/python tools/bench/bench.py
+	$(BIN)/python tools/bench/rules.py
 
 map: install
 	$(BIN)/vdevice map --generic --output register_map.md

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -77,6 +78,18 @@ method = "mattermost"
 url = "{url}/hooks/mattermost"
 payload = "$DESCRIPTION: $VALUE"
 destination = "alarms"
+[[points]]
+name = "boiler temperature"
+space = "holding"
+address = 100
+type = "float32"
+[[rules]]
+description = "Boiler too hot"
+source = "boiler temperature"
+trigger = "rising"
+when = {{ above = 90, hysteresis = 5 }}
+template = "$SOURCEVALUE °C"
+destinations = ["target/7"]
 """
 
 VALUE = "Ofen 3: 840 °C & steigt"
@@ -101,9 +114,13 @@ EXPECTED: dict[int, tuple[str, Callable[[Received], bool]]] = {
 }
 """What each target's request must be: its method, and the rest of it."""
 
+COLD, HOT = 20.0, 95.5
+RULE = {"text": f"*Boiler too hot*: {HOT} °C"}
+"""What the rule makes of a temperature that goes from COLD to HOT."""
+
 
 async def demo(*, once: bool, port: int = 0) -> int:
-    """Run the demo; returns 0 if all nine requests arrived as they should. `once` ends it then."""
+    """Run the demo; returns 0 if all nine requests, and the rule's, arrived as they should. `once` ends it then."""
     console = Console(highlight=False)
     arrived: list[Received] = []
     with tempfile.TemporaryDirectory(prefix="vdevice-demo-") as name:
@@ -115,10 +132,10 @@ async def demo(*, once: bool, port: int = 0) -> int:
             async with app.running():
                 console.print(f"device on {app.address} (Modbus/TCP), receiver on {url}\n", markup=False)
                 right = await _write_all(app, arrived, console)
-                console.print(f"\n{right} of {len(EXPECTED)} arrived as they should.", markup=False)
+                console.print(f"\n{right} of {len(EXPECTED) + 1} arrived as they should.", markup=False)
                 if not once:
                     await _serve_on(app, arrived, console)
-    return 0 if right == len(EXPECTED) else 1
+    return 0 if right == len(EXPECTED) + 1 else 1
 
 
 async def _write_all(app: App, arrived: list[Received], console: Console) -> int:
@@ -130,17 +147,26 @@ async def _write_all(app: App, arrived: list[Received], console: Console) -> int
             before, started = len(arrived), time.monotonic()
             await client.write(number, text.encode(VALUE))
             status = await client.wait(number, WAIT)
-            milliseconds = (time.monotonic() - started) * 1000
             request = arrived[-1] if len(arrived) == before + 1 else None
             good = bool(status and not status["error"] and request and request.method == method and fits(request))
             right += good
-            description = app.config.targets[number].description
-            table.add_row(
-                f"{number} {description}", f"FC16 to {number * 1000}", escape(_short(request)), f"{milliseconds:.0f}",
-                "[green]as it should[/]" if good else "[red]WRONG[/]",
-            )  # fmt: skip
+            name = f"{number} {app.config.targets[number].description}"
+            _add(table, name, f"FC16 to {number * 1000}", request, time.monotonic() - started, good=good)
+        before, started = len(arrived), time.monotonic()
+        for temperature in (COLD, HOT):
+            await client.write_registers(100, struct.pack(">f", temperature))
+        await client.wait(7, WAIT)
+        request = arrived[-1] if len(arrived) == before + 1 else None
+        good = bool(request and _json(request) == RULE)
+        right += good
+        _add(table, "a rule: float above 90", f"{HOT} to 100, 101", request, time.monotonic() - started, good=good)
     console.print(table)
     return right
+
+
+def _add(table: Table, name: str, written: str, request: Received | None, seconds: float, *, good: bool) -> None:
+    verdict = "[green]as it should[/]" if good else "[red]WRONG[/]"
+    table.add_row(name, written, escape(_short(request)), f"{seconds * 1000:.0f}", verdict)
 
 
 def _short(request: Received | None) -> str:

@@ -204,11 +204,62 @@ async def test_check_lists_all_problems_and_warnings(tmp_path: Path) -> None:
     assert "right" in await vdevice("check", folder=tmp_path / "sub", env=elsewhere)
 
 
+@pytest.mark.parametrize(
+    ("completion", "form"), [("content", "nul"), ("content", "length32"), ("commit", "nul"), ("idle", "s7-wstring")]
+)
+async def test_send_writes_long_texts_as_the_target_wants_them(
+    recorder: Recorder, tmp_path: Path, completion: str, form: str
+) -> None:
+    settings = f'completion = "{completion}"\nformat = "{form}"\nbyte_order = "little"'
+    configure(tmp_path, recorder, settings=settings)
+    words = "Störung an Kessel 3 " * (10 if form == "s7-wstring" else 40)
+    async with running(tmp_path):
+        assert "delivered" in await vdevice("send", "7", words, "--wait", folder=tmp_path)
+    assert recorder.bodies() == [words.encode()]
+
+
+RULES = """
+[[points]]
+name = "temp"
+space = "holding"
+address = 0
+type = "float32"
+[[rules]]
+description = "Too hot: $SOURCEVALUE"
+source = "temp"
+trigger = "rising"
+when = { above = 90, hysteresis = 5 }
+destinations = ["target/7", "temp 2"]
+[[points]]
+name = "temp 2"
+space = "holding"
+address = 2
+type = "int16"
+"""
+
+
+async def test_rules_test_shows_what_would_happen_and_sends_nothing(recorder: Recorder, tmp_path: Path) -> None:
+    configure(tmp_path, recorder, RULES)
+    shown = await vdevice("rules", "test", "temp", "80", "95.5", "91", "-3", "--json", folder=tmp_path)
+    fires = [
+        [(step["fires"], step["destination"], step["text"]) for step in write["steps"]] for write in json.loads(shown)
+    ]
+    no = [("no", "", "it did not begin to hold")]
+    assert fires == [no, [("yes", "target/7", "95.5"), ("yes", "temp 2", "95")], no, no]
+    assert "Too hot" in await vdevice("rules", "test", "temp", "95", folder=tmp_path)
+    assert "no rule watches" in await vdevice("rules", "test", "temp 2", "5", folder=tmp_path)
+    assert "points are temp, temp 2" in await vdevice("rules", "test", "tmp", "5", folder=tmp_path, code=2)
+    assert "is not a number" in await vdevice("rules", "test", "temp", "warm", folder=tmp_path, code=1)
+    assert recorder.requests == []
+    assert not (tmp_path / "vdevice.db").exists()
+
+
 async def test_map_comes_in_three_forms(recorder: Recorder, tmp_path: Path) -> None:
     configure(tmp_path, recorder)
     assert "| 7 | 7000..7899 |" in await vdevice("map", folder=tmp_path)
     assert "holding register,7000,407001,900,target/7.text" in await vdevice("map", "--format", "csv", folder=tmp_path)
-    assert json.loads(await vdevice("map", "--format", "json", folder=tmp_path))[0]["name"] == "device.points"
+    names = [line["name"] for line in json.loads(await vdevice("map", "--format", "json", folder=tmp_path))]
+    assert {"device.healthy", "device.points", "target/7.text"} <= set(names)
 
 
 async def test_receive_prints_what_comes(tmp_path: Path) -> None:
@@ -230,5 +281,5 @@ async def test_receive_prints_what_comes(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-async def test_demo_once_shows_all_nine(tmp_path: Path) -> None:
-    assert "9 of 9 arrived as they should" in await vdevice("demo", "--once", folder=tmp_path)
+async def test_demo_once_shows_all_nine_methods_and_a_rule(tmp_path: Path) -> None:
+    assert "10 of 10 arrived as they should" in await vdevice("demo", "--once", folder=tmp_path)

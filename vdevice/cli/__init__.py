@@ -11,7 +11,7 @@ from cyclopts import App
 from rich.console import Console
 
 from vdevice import __version__
-from vdevice.cli import device, letters, settings
+from vdevice.cli import device, letters, rules, settings
 from vdevice.errors import ConfigError, VdeviceError
 
 app = App(
@@ -30,6 +30,7 @@ app.command(device.send)
 app.command(device.status)
 app.command(device.receive)
 app.command(letters.app)
+app.command(rules.app)
 
 
 def main() -> None:

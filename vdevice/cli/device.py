@@ -22,7 +22,7 @@ from vdevice.cli.options import (
     print_json,
 )
 from vdevice.errors import DeviceError
-from vdevice.modbus.client import DeviceClient, connect
+from vdevice.modbus.client import LONGEST_WRITE, DeviceClient, connect
 from vdevice.model import TARGETS, ErrorCode, TargetStatus
 from vdevice.registers import text as texts
 from vdevice.sheets.printed import ERRORS
@@ -30,6 +30,9 @@ from vdevice.sheets.printed import ERRORS
 Host = Annotated[str | None, Parameter(help="Address of the device; the config's own by default.")]
 Port = Annotated[int | None, Parameter(help="Its Modbus port.")]
 UnitId = Annotated[int | None, Parameter(help="Its unit id.")]
+SETTLED = 0.2
+"""Seconds after its idle time that an idle string has been stored in."""
+
 Format = Annotated[logs.LogFormat, Parameter(env_var="VDEVICE_LOG_FORMAT", help="How log lines look.")]
 
 
@@ -60,15 +63,20 @@ def send(
     """Write TEXT to target NUMBER over Modbus, as a PLC would."""
     loaded = load_if_there(config) if host is None or config != DEFAULT_CONFIG else None
     target = loaded.targets.get(number) if loaded else None
-    data = texts.encode(text, texts.coding_of(target)) if target else texts.encode(text)
-    if len(data) > 246:
+    completion = target.completion if target else "request"
+    coding = texts.coding_of(target) if target else texts.DEFAULT
+    data = texts.encode(text, coding) if completion != "content" else texts.encode_ended(text, coding)
+    if completion == "request" and len(data) > 2 * LONGEST_WRITE:
         raise DeviceError(
-            f"the text takes {len(data)} bytes, one FC16 request 246; longer ones are not in this version yet"
+            f"the text takes {len(data)} bytes, one FC16 request {2 * LONGEST_WRITE}; set completion of target {number} "
+            "to content or commit"
         )
 
     async def work() -> int:
         async with connect(*_address(config, host, port, unit)) as client:
-            await client.write(number, data)
+            await client.write(number, data, commit=completion == "commit")
+            if completion == "idle" and target:
+                await asyncio.sleep(target.idle_ms / 1000 + SETTLED)
             status = await client.wait(number, seconds) if wait else await client.target(number)
         if status is None:
             raise DeviceError(f"no outcome within {seconds:g} s; `vdevice status` shows what it waits for")

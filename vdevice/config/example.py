@@ -43,4 +43,20 @@ payload = \'\'\'{"text": "$VALUE", "from": "$DESCRIPTION", "at": "$ISOTIME"}\'\'
 # method = "slack"
 # url = { env = "SLACK_WEBHOOK_URL" }   # a secret: from the environment, or { file = "slack.url" }
 # payload = "*$DESCRIPTION*: $VALUE"
+
+# Points name and type places in the device block (holding registers and coils 0..899); rules make strings of them.
+# [[points]]
+# name = "boiler temperature"
+# space = "holding"               # or "coil"
+# address = 100                   # reference 400101
+# type = "float32"                # bool, int16, uint16, int32, uint32, int64, float32, float64, string
+# word_order = "little"           # low word first
+
+# [[rules]]
+# description = "Boiler too hot"
+# source = "boiler temperature"
+# trigger = "rising"              # write, change, rising, falling
+# when = { above = 90, hysteresis = 5 }
+# template = "$DESCRIPTION: $SOURCEVALUE °C"
+# destinations = ["target/1"]
 """

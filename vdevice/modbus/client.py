@@ -15,12 +15,14 @@ from vdevice.registers import layout
 EXCEPTIONS = {
     1: "01: it does not know this function",
     2: "02: there is no such register, or the target is not configured",
-    3: "03: the value is wrong, or not text of the target's encoding",
+    3: "03: the value is wrong, not text of the target's encoding, or its length cannot be",
     4: "04: the target is disabled, or the outbox cannot be written",
     6: "06: the outbox is full, or too many requests wait; write again",
     11: "0B: it has another unit id",
 }
 POLL = 0.05
+LONGEST_WRITE = 123
+"""Registers of one FC16 request (Application Protocol 6.12)."""
 
 
 class DeviceClient:
@@ -30,10 +32,21 @@ class DeviceClient:
         self._client = client
         self._unit = unit
 
-    async def write(self, target: int, data: bytes) -> None:
-        """Write a whole string, two bytes a register, with FC16. Raises DeviceError."""
+    async def write(self, target: int, data: bytes, *, commit: bool = False) -> None:
+        """Write a whole string, two bytes a register, with as many FC16 as it takes; `commit` ends it with its length.
+
+        Raises DeviceError.
+        """
+        block = target * 1000
+        for start in range(0, len(data), 2 * LONGEST_WRITE):
+            await self.write_registers(block + start // 2, data[start : start + 2 * LONGEST_WRITE])
+        if commit:
+            await self.write_registers(block + layout.COMMIT, len(data).to_bytes(2))
+
+    async def write_registers(self, address: int, data: bytes) -> None:
+        """Write registers, two bytes each, with one FC16. Raises DeviceError."""
         words = [int.from_bytes(data[index : index + 2]) for index in range(0, len(data), 2)]
-        self._check(await self._ask(lambda: self._client.write_registers(target * 1000, words, device_id=self._unit)))
+        self._check(await self._ask(lambda: self._client.write_registers(address, words, device_id=self._unit)))
 
     async def target(self, target: int) -> dict[str, int | str]:
         """Return the status registers of a target by name. Raises DeviceError."""

@@ -140,6 +140,16 @@ def encode(text: str, coding: Coding = DEFAULT) -> bytes:
     return data
 
 
+def encode_ended(text: str, coding: Coding = DEFAULT) -> bytes:
+    """Return the registers of `text` with an end that completion `content` sees: a NUL where there is room for it.
+
+    Raises TextError as `encode` does.
+    """
+    data = encode(text, coding)
+    ended = coding.format != "nul" or end(ordered(data, coding), coding) is not None
+    return data if ended else data + b"\0\0"
+
+
 def _header(data: bytes, coding: Coding) -> bytes:
     size = len(data)
     match coding.format:

@@ -1,0 +1,1 @@
+"""Simulated PLCs: what controllers of all kinds do to a device, from a scenario file."""
