@@ -1,5 +1,5 @@
 """Which address is what, and registers to strings and back.
 
-Rules of this room: pure functions, no state, no IO; a register is 16 bits, high byte first on the wire, and travels
-here as two bytes.
+Rules of this room: no IO, no clock; `staging` alone keeps something from one write to the next. A register is 16 bits, high
+byte first on the wire, and travels here as two bytes.
 """
