@@ -219,6 +219,9 @@ def test_node_red_takes_nodes_and_wires() -> None:
     assert (client["tcpHost"], client["tcpPort"], client["unit_id"]) == ("10.0.0.9", 502, 3)
     functions = [node["func"] for node in nodes if node["type"] == "function"]
     assert any("readUInt16LE" in function for function in functions)
+    # modbus-write refuses a payload that is shorter than its quantity.
+    assert any("while (registers.length < 123)" in function for function in functions)
+    assert writes[0]["quantity"] == "123"
 
 
 KEYWORDS = ("IF", "CASE", "FOR", "FUNCTION_BLOCK", "VAR")

@@ -23,6 +23,7 @@ const data = Buffer.concat([bytes, Buffer.alloc(2 - bytes.length % 2)]);
 const registers = [];
 for (let i = 0; i < data.length; i += 2) registers.push(data.readUInt16{order}(i));
 if (registers.length > 123) {{ node.error("longer than one write (246 bytes)", msg); return null; }}
+while (registers.length < 123) registers.push(0);  // modbus-write takes its whole quantity
 return {{ payload: registers }};
 """
 
