@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ from vdevice.app import App
 from vdevice.config import Config, Target
 from vdevice.config.load import parse
 from vdevice.model import Event, new_event_id
+from vdevice.outbox.sqlite import SqliteOutbox
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -163,6 +165,18 @@ def target_of(settings: str, folder: Path = Path()) -> tuple[Config, Target]:
 
 def event_of(value: str, at: float = 1_750_000_000.0) -> Event:
     return Event(new_event_id(at), 7, value, at, "10.0.0.5", "target/7", value)
+
+
+def fill_disk(outbox: SqliteOutbox) -> None:
+    """Let every write of the outbox's writer process fail, as a full or broken disk would."""
+    assert outbox.writer_pid
+    resource.prlimit(outbox.writer_pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+
+def empty_disk(outbox: SqliteOutbox) -> None:
+    """Let the outbox's writer write again."""
+    assert outbox.writer_pid
+    resource.prlimit(outbox.writer_pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def free_port() -> int:

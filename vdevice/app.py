@@ -39,9 +39,6 @@ RESOLVER_THREADS = 64
 GARBAGE = 20_000
 """Objects after which Python looks for garbage that refers to itself; its own 700 costs a twentieth of all CPU."""
 
-SWITCH_INTERVAL = 0.005
-"""Seconds that the event loop's thread may keep the outbox's thread waiting after each of its statements."""
-
 log = structlog.get_logger()
 
 
@@ -163,7 +160,6 @@ def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, app: App) -> 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on uvloop, where there is one."""
-    sys.setswitchinterval(SWITCH_INTERVAL)
     factory = None
     if sys.platform != "win32":
         os.environ.setdefault("UV_THREADPOOL_SIZE", str(RESOLVER_THREADS))

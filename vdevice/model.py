@@ -58,7 +58,7 @@ class Verdict(enum.Enum):
     GIVE_UP = "give up"
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, array_like=True):
     """One accepted string on its way to one target.
 
     Times are UTC seconds; before `due_at` it is not sent. `source_*` are the values of the variables of the same name:
@@ -77,7 +77,7 @@ class Event(msgspec.Struct, frozen=True):
     due_at: float = 0.0
 
 
-class Stored(msgspec.Struct, frozen=True):
+class Stored(msgspec.Struct, frozen=True, array_like=True):
     """An event on disk: `seq` gives the order, it waits `since` then, `attempts` were made, the next is due at `next_at`.
 
     Times are UTC seconds. `since` is when it was accepted, or replayed.
@@ -90,7 +90,7 @@ class Stored(msgspec.Struct, frozen=True):
     next_at: float = 0.0
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """The result of one attempt.
 
     `http_status` is 0 where there was no HTTP answer; `answer` holds at most 500 bytes of its body; `retry_after` is

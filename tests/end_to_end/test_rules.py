@@ -6,9 +6,8 @@ import struct
 import time
 from pathlib import Path
 
-from tests.support import Peer, Recorder, device, fc16, peer, until
+from tests.support import Peer, Recorder, device, empty_disk, fc16, fill_disk, peer, until
 from vdevice.app import App
-from vdevice.outbox import database
 
 POINTS = """
 [[points]]
@@ -87,39 +86,17 @@ async def test_events_of_one_write_are_stored_together_or_none(recorder: Recorde
     assert recorder.bodies()[-2:] == [b"81.0", b"81.0"]
 
 
-async def test_the_answer_waits_for_the_disk(recorder: Recorder, tmp_path: Path) -> None:
-    toml = POINTS + target(recorder, 7) + rule("temp", "target/7")
-    async with device(toml, tmp_path) as app, peer(app.address) as plc:
-        await plc.ask(fc16(7000, "x"))
-        connection = app.outbox._connection
-        assert connection
-        pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        connection.execute(f"PRAGMA max_page_count = {pages}")
-        answers = [await plc.ask(temp(value)) for value in range(200)]
-        assert answers[-1] == b"\x90\x04"
-        connection.execute("PRAGMA max_page_count = 1000000")
-        await until(lambda: not app.board.outbox_failing)
-        assert (await plc.ask(temp(199)))[0] == 16
-        await idle(app)
-        assert app.board.targets[7].delivered == sum(answer[0] == 16 for answer in answers) + 2
-    assert recorder.bodies()[-1] == b"199.0"
-
-
 async def test_what_the_disk_refused_is_undone_and_fires_again(recorder: Recorder, tmp_path: Path) -> None:
     lamp_on = b"\x05\x00\x05\xff\x00"
     toml = POINTS + target(recorder, 7) + target(recorder, 8, 'completion = "content"')
     toml += rule("lamp", "target/7", more='trigger = "rising"')
     async with device(toml, tmp_path) as app, peer(app.address) as plc:
-        assert app.outbox._connection
-        app.outbox._connection.execute("PRAGMA busy_timeout = 0")
-        blocker = database.connect(tmp_path / "vdevice.db")
-        blocker.execute("BEGIN IMMEDIATE")
+        fill_disk(app.outbox)
         assert await plc.ask(lamp_on) == b"\x85\x04"
         assert await plc.ask(b"\x01\x00\x05\x00\x01") == b"\x01\x01\x00"
         assert (await plc.ask(fc16(8000, "y" * 200)))[0] == 16
         assert await plc.ask(fc16(8100, "!\0")) == b"\x90\x04"
-        blocker.execute("ROLLBACK")
-        blocker.close()
+        empty_disk(app.outbox)
         await until(lambda: not app.board.outbox_failing)
         assert await plc.ask(lamp_on) == lamp_on
         assert (await plc.ask(fc16(8100, "!\0")))[0] == 16

@@ -1,14 +1,17 @@
 """The outbox on a real SQLite file."""
 
 import asyncio
+import os
+import signal
 import sqlite3
 import stat
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.support import event_of, until
+from tests.support import empty_disk, event_of, fill_disk, until
 from vdevice.board import Board
 from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
 from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict
@@ -114,32 +117,65 @@ async def test_a_failed_commit_does_not_count_as_the_last_text(tmp_path: Path) -
 async def test_a_full_disk_fails_the_write_and_recovers_by_itself(tmp_path: Path) -> None:
     async with opened(tmp_path, 10_000) as outbox:
         await outbox.put([event_of("before")])
-        assert outbox._connection
-        pages = outbox._connection.execute("PRAGMA page_count").fetchone()[0]
-        outbox._connection.execute(f"PRAGMA max_page_count = {pages}")
+        fill_disk(outbox)
         with pytest.raises(OutboxFailingError):
-            for _ in range(20):
-                await outbox.put([event_of("x" * 1800)])
+            await outbox.put([event_of("x" * 1800)])
         assert outbox._board.outbox_failing
-        outbox._connection.execute("PRAGMA max_page_count = 1000000")
+        with pytest.raises(OutboxFailingError):
+            await outbox.probe()
+        empty_disk(outbox)
         await outbox.probe()
         assert not outbox._board.outbox_failing
         await outbox.put([event_of("after")])
         assert rows(tmp_path, EventState.WAITING)[-1] == "after"
 
 
+async def test_a_writer_that_ends_fails_what_waits_and_is_started_anew(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        await outbox.put([event_of("a")])
+        assert outbox.writer_pid
+        os.kill(outbox.writer_pid, signal.SIGKILL)
+        with pytest.raises(OutboxFailingError):
+            await outbox.put([event_of("b")])
+        assert outbox._board.outbox_failing
+        with pytest.raises(OutboxFailingError, match="not running"):
+            await outbox.put([event_of("c")])
+        await outbox.probe()
+        assert not outbox._board.outbox_failing
+        await outbox.put([event_of("d")])
+        assert outbox._board.waiting == 2
+    assert rows(tmp_path, EventState.WAITING) == ["a", "d"]
+
+
 async def test_a_file_that_is_taken_away_fails_and_recovers(tmp_path: Path) -> None:
     async with opened(tmp_path) as outbox:
         await outbox.put([event_of("a")])
-        outbox._close()
+        assert outbox.writer_pid
+        os.kill(outbox.writer_pid, signal.SIGKILL)
+        await until(lambda: outbox.writer_pid is None)
         (tmp_path / "o.db").rename(tmp_path / "away")
         (tmp_path / "o.db").mkdir()
+        with pytest.raises(OutboxFailingError, match="cannot be opened"):
+            await outbox.probe()
         with pytest.raises(OutboxFailingError):
             await outbox.put([event_of("b")])
         (tmp_path / "o.db").rmdir()
         (tmp_path / "away").rename(tmp_path / "o.db")
+        await outbox.probe()
         await outbox.put([event_of("c")])
     assert rows(tmp_path, EventState.WAITING) == ["a", "c"]
+
+
+async def test_the_writer_ends_with_its_device_and_not_before(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        pid = outbox.writer_pid
+        assert pid
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(pid, number)
+        await outbox.put([event_of("a")])
+        last = [outbox.put([event_of(str(n))]) for n in range(50)]
+    assert all(future.done() and not future.exception() for future in last)
+    assert not psutil.pid_exists(pid)
 
 
 async def test_retention_deletes_in_pieces_what_is_over(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The statements of the outbox: plain functions on an open transaction, for the writer thread and the command line.
+"""The statements of the outbox: plain functions on an open transaction, for the writer process and the command line.
 
 A `Ledger` gathers what a transaction counts, so that each target's row is written once, however many events it had.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict
+from vdevice.outbox.messages import Finish, Put
 
 _EVENT = (
     "seq, id, target, value, accepted_at, source_connection, source_parameter, source_value, description, since, attempts, "
@@ -81,10 +82,7 @@ class Ledger:
 
 
 def _many(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run one statement for many rows, put at its `{rows}`.
-
-    One statement and not one a row: after each one this thread waits for its turn behind the event loop's thread.
-    """
+    """Run one statement for many rows, put at its `{rows}`: much cheaper than one a row."""
     for start in range(0, len(rows), ROWS_A_STATEMENT):
         part = rows[start : start + ROWS_A_STATEMENT]
         marks = f"({', '.join('?' * len(part[0]))})"
@@ -93,13 +91,12 @@ def _many(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[A
         )
 
 
-def put(ledger: Ledger, requests: Sequence[tuple[Sequence[Event], frozenset[int]]]) -> list[list[Stored]]:
-    """Store the events of some requests in order, and return them request by request.
-
-    Each request names targets of which only what differs from the last accepted string is stored.
-    """
-    kept = [[event for event in events if _is_new(ledger, event, changed_only)] for events, changed_only in requests]
-    events = [event for request in kept for event in request]
+def put(ledger: Ledger, requests: Sequence[Put]) -> list[list[int]]:
+    """Store the events of some requests in order; return their numbers, request by request, 0 for one that was left out."""
+    kept = [[_is_new(ledger, event, request.changed_only) for event in request.events] for request in requests]
+    events = [
+        event for request, new in zip(requests, kept, strict=True) for event in itertools.compress(request.events, new)
+    ]
     _many(
         ledger.connection,
         "INSERT INTO event (id, target, accepted_at, since, value, source_connection, source_parameter, source_value, "
@@ -123,7 +120,7 @@ def put(ledger: Ledger, requests: Sequence[tuple[Sequence[Event], frozenset[int]
     last = ledger.connection.execute("SELECT last_insert_rowid()").fetchone()[0] if events else 0
     # One transaction writes at a time, so the numbers of its rows follow each other.
     numbers = itertools.count(last - len(events) + 1)
-    return [[Stored(next(numbers), event, event.accepted_at, 0, event.due_at) for event in request] for request in kept]
+    return [[next(numbers) if new else 0 for new in request] for request in kept]
 
 
 def _is_new(ledger: Ledger, event: Event, changed_only: frozenset[int]) -> bool:
@@ -147,11 +144,12 @@ def retry(ledger: Ledger, stored: Stored, outcome: Outcome) -> bool:
     return bool(cursor.rowcount)
 
 
-def finish(ledger: Ledger, endings: Sequence[tuple[Stored, Outcome, float]]) -> list[bool]:
+def finish(ledger: Ledger, endings: Sequence[Finish]) -> list[bool]:
     """Record how events ended, delivered or given up, and when; False for each that had ended already."""
-    waiting = _still_waiting(ledger.connection, [stored.seq for stored, _, _ in endings])
+    waiting = _still_waiting(ledger.connection, [ending.stored.seq for ending in endings]) if endings else set()
     rows = []
-    for stored, outcome, now in endings:
+    for ending in endings:
+        stored, outcome, now = ending.stored, ending.outcome, ending.now
         if stored.seq not in waiting:
             continue
         delivered = outcome.verdict is Verdict.DELIVERED
@@ -166,7 +164,7 @@ def finish(ledger: Ledger, endings: Sequence[tuple[Stored, Outcome, float]]) -> 
         "http_status = column5, error = column6, error_text = column7, answer = column8 FROM new WHERE seq = column1",
         rows,
     )
-    return [stored.seq in waiting for stored, _, _ in endings]
+    return [ending.stored.seq in waiting for ending in endings]
 
 
 def _still_waiting(connection: sqlite3.Connection, seqs: list[int]) -> set[int]:

@@ -1,40 +1,74 @@
-"""The outbox on SQLite: one thread writes, and all that waits while it commits goes into its next commit.
+"""The outbox on SQLite, as the device sees it: requests to the writer process, and futures that its replies answer.
 
-Jobs run on the thread in the order in which they were handed in; what they changed reaches the board, and then their
-futures, on the event loop in the same order. A commit that fails fails all its jobs; nothing of them is stored.
+All that waits while the writer commits goes into its next commit. What a commit changed reaches the board, and then its
+futures, on the event loop, in the order of the requests. A commit that fails fails all its requests; nothing of them is
+stored. A writer that ended unexpectedly is started anew by `probe`.
 """
 
 import asyncio
 import contextlib
-import queue
-import sqlite3
-import threading
+import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar, cast
+
+import msgspec
 
 from vdevice.board import Board
-from vdevice.errors import OutboxFailingError, OutboxFullError
+from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
 from vdevice.model import ErrorCode, Event, Outcome, Stored, Verdict
-from vdevice.outbox import database, records
-from vdevice.outbox.records import Ledger
+from vdevice.outbox import database, messages
+from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Reply, Request, Retry
 
 T = TypeVar("T")
-JOBS_A_COMMIT = 512
 PURGED_AT_ONCE = 500
+START, STOP = 30.0, 30.0
+"""Seconds that the writer may take to open the outbox, and to end."""
+
+# The writer imports what this process would, and nothing from the folder that it is started in.
+_WRITER = "import sys; sys.path[:] = sys.argv[2:]; from vdevice.outbox.writer import main; main(sys.argv[1])"
 
 
-class _Job(NamedTuple):
-    """What the thread has to do: `batched` jobs of one `work` are done by one call, the others one by one."""
+class _Waiting(NamedTuple):
+    """A request without a reply yet: `done` takes its result, or None, before its future does."""
 
-    work: Callable[..., Any]
-    batched: tuple[Any, ...] | None
     future: asyncio.Future[Any]
+    convert: Callable[[Any], Any]
     done: Callable[[Any], None] | None
 
 
+class _Link(asyncio.SubprocessProtocol):
+    """The pipes to one writer process; `opened` is done with its first reply, `ended` when it is gone."""
+
+    def __init__(self, outbox: "SqliteOutbox") -> None:
+        loop = asyncio.get_running_loop()
+        self._outbox = outbox
+        self._buffer = bytearray()
+        self.opened: asyncio.Future[Reply] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+
+    def pipe_data_received(self, _fd: int, data: bytes) -> None:
+        """Take replies."""
+        self._buffer += data
+        for body in messages.take(self._buffer):
+            reply = messages.reply(body)
+            if not self.opened.done():
+                self.opened.set_result(reply)
+            else:
+                self._outbox.replied(reply)
+
+    def process_exited(self) -> None:
+        """Fail what has no reply."""
+        if not self.opened.done():
+            self.opened.set_result(Reply(0, "the outbox's writer ended before it had opened it", []))
+        if not self.ended.done():
+            self.ended.set_result(None)
+        self._outbox.ended(self)
+
+
 class SqliteOutbox:
-    """The open outbox of a running device; `async with` owns its file and its thread.
+    """The open outbox of a running device; `async with` owns its lock and its writer process.
 
     `on_stored` is called on the event loop with what each commit stored, before its futures are done;
     `on_outside_change` when another process (the command line) has replayed or discarded events.
@@ -46,30 +80,30 @@ class SqliteOutbox:
         self.on_outside_change: Callable[[], None] = lambda: None
         self._file = file
         self._board = board
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._arriving = 0
-        self._digests: dict[int, bytes] = {}
         self._stack = contextlib.ExitStack()
-        self._connection: sqlite3.Connection | None = None
-        self._seen_version = 0
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._waiting: deque[_Waiting] = deque()
+        self._unsent: list[bytes] = []
+        self._link: _Link | None = None
+        self._process: asyncio.SubprocessTransport | None = None
+
+    @property
+    def writer_pid(self) -> int | None:
+        """The process id of the writer, for whoever watches processes."""
+        return self._process.get_pid() if self._process else None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._stack.enter_context(database.running_lock(self._file))
         try:
-            self._open()
-            self._read_targets()
+            self._show(await self._start(), outcomes=True)
         except BaseException:
             self._stack.close()
             raise
-        self._thread.start()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._jobs.put(None)
-        await asyncio.shield(asyncio.to_thread(self._thread.join))
-        self._close()
+        await asyncio.shield(self._stop())
         self._stack.close()
 
     def put(self, events: Sequence[Event], changed_only: frozenset[int] = frozenset()) -> asyncio.Future[list[Stored]]:
@@ -84,6 +118,13 @@ class SqliteOutbox:
             raise OutboxFullError(f"{self.max_messages} strings wait (outbox.max_messages)")
         self._arriving += count
 
+        def convert(numbers: list[int]) -> list[Stored]:
+            return [
+                Stored(seq, event, event.accepted_at, 0, event.due_at)
+                for seq, event in zip(numbers, events, strict=True)
+                if seq
+            ]
+
         def done(stored: list[Stored] | None) -> None:
             self._arriving -= count
             for item in stored or ():
@@ -91,28 +132,29 @@ class SqliteOutbox:
             if stored:
                 self.on_stored(stored)
 
-        return self._submit(records.put, done, (events, changed_only))
+        return self._submit(Put(tuple(events), changed_only), done, convert)
 
     def retry(self, stored: Stored, outcome: Outcome) -> asyncio.Future[bool]:
         """Record a failed attempt whose event goes on waiting; False if it waits no more."""
-        return self._submit(lambda ledger: records.retry(ledger, stored, outcome))
+        return self._submit(Retry(stored, outcome))
 
     def finish(self, stored: Stored, outcome: Outcome, now: float) -> asyncio.Future[bool]:
         """Record how an event ended; False if it was ended already."""
         target, delivered = stored.event.target, outcome.verdict is Verdict.DELIVERED
 
-        def done(changed: bool | None) -> None:  # noqa: FBT001 (a job's result)
+        def done(changed: bool | None) -> None:  # noqa: FBT001 (a request's result)
             if changed:
                 self._board.count(target, delivered=delivered, failed=not delivered)
                 self._board.ended(target, outcome, now, now - stored.since)
 
-        return self._submit(records.finish, done, (stored, outcome, now))
+        return self._submit(Finish(stored, outcome, now), done)
 
     def fetch(
         self, target: int, after: int, limit: int, now: float
     ) -> asyncio.Future[tuple[list[Stored], float | None]]:
         """Return the next events that wait for a target, in order, behind seq `after`, and when a delayed one is due."""
-        return self._submit(lambda ledger: records.fetch(ledger, target, after, limit, now))
+        kind = tuple[list[Stored], float | None]
+        return self._submit(Fetch(target, after, limit, now), convert=lambda found: msgspec.convert(found, kind))
 
     def fail_waiting(self, target: int, text: str, now: float) -> asyncio.Future[int]:
         """Make dead letters of all that waits for a target; return how many there were."""
@@ -122,120 +164,119 @@ class SqliteOutbox:
                 self._board.count(target, failed=count)
                 self._board.ended(target, Outcome(Verdict.GIVE_UP, ErrorCode.TARGET, text=text), now, 0)
 
-        return self._submit(lambda ledger: records.fail_waiting(ledger, target, text, now), done)
+        return self._submit(FailWaiting(target, text, now), done)
 
     def purge(self, delivered_before: float, failed_before: float) -> asyncio.Future[int]:
         """Delete some events whose time to be kept is over; return how many, 0 when none is left."""
-        return self._submit(lambda ledger: records.purge(ledger, delivered_before, failed_before, PURGED_AT_ONCE))
+        return self._submit(Purge(delivered_before, failed_before, PURGED_AT_ONCE))
 
-    def probe(self) -> asyncio.Future[Any]:
-        """Write when the last commit failed, so that the outbox recovers by itself; see what others changed."""
-        failing = self._board.outbox_failing
+    async def probe(self) -> None:
+        """Write when the last commit failed, so that the outbox recovers by itself; see what others changed.
+
+        Raises OutboxFailingError while it does not recover.
+        """
+        if self._link is None:
+            try:
+                self._show(await self._start())
+            except VdeviceError as error:
+                raise OutboxFailingError(str(error)) from error
 
         def done(rows: list[dict[str, Any]] | None) -> None:
             if rows:
                 self._show(rows)
                 self.on_outside_change()
 
-        return self._submit(lambda ledger: self._probe(ledger, write=failing), done)
-
-    # On the event loop.
+        await self._submit(Probe(self._board.outbox_failing), done)
 
     def _submit(
-        self,
-        work: Callable[..., Any],
-        done: Callable[[Any], None] | None = None,
-        batched: tuple[Any, ...] | None = None,
+        self, request: Request, done: Callable[[Any], None] | None = None, convert: Callable[[Any], Any] = lambda r: r
     ) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.put(_Job(work, batched, future, done))
+        waiting = _Waiting(future, convert, done)
+        if self._link is None:
+            self._loop.call_soon(self._fail, [waiting], "its writer is not running")
+            return future
+        if not self._unsent:
+            # One write for all requests of this turn of the loop.
+            self._loop.call_soon(self._send)
+        self._waiting.append(waiting)
+        self._unsent.append(messages.frame(request))
         return future
 
-    def _committed(self, jobs: list[_Job], results: list[Any]) -> None:
+    def _send(self) -> None:
+        data = b"".join(self._unsent)
+        self._unsent.clear()
+        if self._process:
+            cast("asyncio.WriteTransport", self._process.get_pipe_transport(0)).write(data)
+
+    def replied(self, reply: Reply) -> None:
+        """Answer the oldest requests: for the link."""
+        answered = [self._waiting.popleft() for _ in range(reply.count)]
+        if reply.error is not None:
+            self._fail(answered, reply.error)
+            return
         self._board.outbox_failing = False
-        for job, result in zip(jobs, results, strict=True):
-            if job.done:
-                job.done(result)
-            if not job.future.done():
-                job.future.set_result(result)
+        for waiting, raw in zip(answered, reply.results, strict=True):
+            result = waiting.convert(raw)
+            if waiting.done:
+                waiting.done(result)
+            if not waiting.future.done():
+                waiting.future.set_result(result)
         self._board.outbox_full = self._board.waiting + self._arriving >= self.max_messages
 
-    def _failed(self, jobs: list[_Job], error: BaseException) -> None:
+    def ended(self, link: _Link) -> None:
+        """Fail what the writer has not answered: for the link."""
+        if link is self._link:
+            if self._process:
+                self._process.close()
+            self._link = self._process = None
+            self._unsent.clear()
+            lost = list(self._waiting)
+            self._waiting.clear()
+            self._fail(lost, "its writer ended")
+
+    def _fail(self, lost: list[_Waiting], reason: str) -> None:
         self._board.outbox_failing = True
-        for job in jobs:
-            if job.done:
-                job.done(None)
-            if not job.future.done():
-                failure = OutboxFailingError(f"the outbox cannot be written ({error}); see the disk it is on")
-                failure.__cause__ = error
-                job.future.set_exception(failure)
+        for waiting in lost:
+            if waiting.done:
+                waiting.done(None)
+            if not waiting.future.done():
+                waiting.future.set_exception(
+                    OutboxFailingError(f"the outbox cannot be written ({reason}); see the disk it is on")
+                )
                 # A future that nobody waits for any more (a client that left) is no error of its own.
-                job.future.exception()
+                waiting.future.exception()
 
-    # On the writer thread.
+    async def _start(self) -> list[dict[str, Any]]:
+        """Start the writer; return the counters of all targets. Raises VdeviceError where it cannot open the outbox."""
+        command = (sys.executable, "-P", "-c", _WRITER, str(self._file.absolute()), *sys.path)
+        process, link = await self._loop.subprocess_exec(
+            lambda: _Link(self), *command, stdin=-1, stdout=-1, stderr=None, start_new_session=True
+        )
+        try:
+            async with asyncio.timeout(START):
+                reply = await link.opened
+        except BaseException:
+            process.close()
+            raise
+        if reply.error is not None:
+            process.close()
+            raise VdeviceError(reply.error)
+        self._process, self._link = process, link
+        rows: list[dict[str, Any]] = reply.results[0]
+        return rows
 
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            jobs = [job]
-            last = False
-            while len(jobs) < JOBS_A_COMMIT and not self._jobs.empty():
-                following = self._jobs.get()
-                if following is None:
-                    last = True
-                    break
-                jobs.append(following)
-            try:
-                results = self._commit(jobs)
-            except Exception as error:  # noqa: BLE001 (the thread outlives every job; each future gets the error)
-                self._after_failure(error)
-                self._loop.call_soon_threadsafe(self._failed, jobs, error)
-            else:
-                self._loop.call_soon_threadsafe(self._committed, jobs, results)
-            if last:
-                return
-
-    def _commit(self, jobs: list[_Job]) -> list[Any]:
-        connection = self._connection or self._open()
-        ledger = Ledger(connection, dict(self._digests))
-        with database.transaction(connection):
-            results = _work(ledger, jobs)
-            ledger.flush()
-        self._digests = ledger.digests
-        return results
-
-    def _after_failure(self, error: Exception) -> None:
-        code = getattr(error, "sqlite_errorcode", None)
-        # A full disk or a held lock leaves the connection whole; after anything else it is opened anew.
-        if code not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY}:
-            self._close()
-
-    def _open(self) -> sqlite3.Connection:
-        connection = database.connect(self._file)
-        self._connection = connection
-        self._digests = records.digests(connection)
-        self._seen_version = connection.execute("PRAGMA data_version").fetchone()[0]
-        return connection
-
-    def _close(self) -> None:
-        if self._connection:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-        self._connection = None
-
-    def _read_targets(self) -> None:
-        if self._connection:
-            self._show(records.targets(self._connection), outcomes=True)
-
-    def _probe(self, ledger: Ledger, *, write: bool) -> list[dict[str, Any]] | None:
-        """Return the counters where another process changed them, as they are at this place of the transaction."""
-        if write:
-            ledger.connection.execute("UPDATE target SET accepted = accepted WHERE number = 1")
-        version = ledger.connection.execute("PRAGMA data_version").fetchone()[0]
-        if version == self._seen_version:
-            return None
-        self._seen_version = version
-        ledger.flush()
-        return records.targets(ledger.connection)
+    async def _stop(self) -> None:
+        """Let the writer do what it was asked for, and end it."""
+        link, process = self._link, self._process
+        if link is None or process is None:
+            return
+        self._send()
+        cast("asyncio.WriteTransport", process.get_pipe_transport(0)).close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP):
+                await link.ended
+        process.close()
 
     def _show(self, rows: list[dict[str, Any]], *, outcomes: bool = False) -> None:
         """Put the counters on the board, and at the start the last outcomes too."""
@@ -250,17 +291,3 @@ class SqliteOutbox:
                 state.error, state.error_text = ErrorCode(row["error"]), row["error_text"]
                 state.finished_at = row["finished_at"]
         self._board.waiting = waiting
-
-
-def _work(ledger: Ledger, jobs: list[_Job]) -> list[Any]:
-    """Do the jobs: those that can be batched first, then the others in order; returns their results in order."""
-    results: dict[int, Any] = {}
-    for work in (records.put, records.finish):
-        places = [place for place, job in enumerate(jobs) if job.work is work]
-        if places:
-            batch: list[Any] = [jobs[place].batched for place in places]
-            results.update(zip(places, work(ledger, batch), strict=True))
-    for place, job in enumerate(jobs):
-        if job.batched is None:
-            results[place] = job.work(ledger)
-    return [results[place] for place in range(len(jobs))]

@@ -1,0 +1,123 @@
+"""What the device and the outbox's writer process say to each other, over the writer's standard input and output.
+
+Each message is MessagePack behind its length in four bytes. The device sends requests, as many as it likes; the writer
+answers each commit with one Reply, which is for the oldest `count` requests without an answer. Its first reply, for none,
+says that the outbox is open.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from vdevice.model import Event, Outcome, Stored
+
+
+class Put(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Store the events of one request; answered by their numbers in order, 0 for one that was left out.
+
+    Events of a target in `changed_only` are left out where they repeat its last accepted string.
+    """
+
+    events: tuple[Event, ...]
+    changed_only: frozenset[int]
+
+
+class Finish(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Record how an event ended at `now`; answered by False if it had ended already."""
+
+    stored: Stored
+    outcome: Outcome
+    now: float
+
+
+class Retry(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Record a failed attempt; answered by False if the event waits no more."""
+
+    stored: Stored
+    outcome: Outcome
+
+
+class Fetch(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Ask for what waits for a target; answered by the events, and when the next delayed one is due."""
+
+    target: int
+    after: int
+    limit: int
+    now: float
+
+
+class FailWaiting(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Make dead letters of all that waits for a target; answered by how many there were."""
+
+    target: int
+    text: str
+    now: float
+
+
+class Purge(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Delete at most `limit` events whose time to be kept is over; answered by how many there were."""
+
+    delivered_before: float
+    failed_before: float
+    limit: int
+
+
+class Probe(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """See whether another process has changed the outbox; answered by all counters then. `write` tries the disk."""
+
+    write: bool
+
+
+Request = Put | Finish | Retry | Fetch | FailWaiting | Purge | Probe
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to `count` requests: their results in order, or why none of them was done."""
+
+    count: int
+    error: str | None
+    results: list[Any]
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """A request that could not be read."""
+
+    reason: str
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_request: Callable[[bytes], Request] = msgspec.msgpack.Decoder(Request).decode
+_decode_reply = msgspec.msgpack.Decoder(Reply).decode
+
+
+def frame(message: Request | Reply) -> bytes:
+    """Return a message as it is sent."""
+    body = _encode(message)
+    return len(body).to_bytes(4) + body
+
+
+def take(buffer: bytearray) -> list[bytes]:
+    """Remove and return the whole messages of a buffer."""
+    found, place = [], 0
+    while len(buffer) - place >= 4:
+        end = place + 4 + int.from_bytes(buffer[place : place + 4])
+        if len(buffer) < end:
+            break
+        found.append(bytes(buffer[place + 4 : end]))
+        place = end
+    del buffer[:place]
+    return found
+
+
+def request(body: bytes) -> Request | Broken:
+    """Return the request in a message."""
+    try:
+        return _decode_request(body)
+    except msgspec.DecodeError as error:
+        return Broken(str(error))
+
+
+def reply(body: bytes) -> Reply:
+    """Return the reply in a message."""
+    return _decode_reply(body)
