@@ -1,12 +1,13 @@
-"""`make bench`: this device and the script that people write today, in one run, against the same receiver.
+"""`make bench`: this device beside the script that people write and a Node pair, in one run, against the same receiver.
 
-Rounds are interleaved, so that a slow moment of the machine hits both. Ratios count, not figures. The load and the
-receiver run beside the device on the same two cores; their CPU is printed to show what the device had to share.
+Rounds are interleaved, so that a slow moment of the machine hits all. Ratios count, not figures. Load and receiver are in C
+(peers.c), so that two cores are left for the device: the last columns show what they took of a core meanwhile.
 """
 
 import argparse
 import contextlib
 import json
+import shutil
 import socket
 import statistics
 import subprocess
@@ -24,14 +25,32 @@ from rich.progress import Progress
 from rich.table import Table
 
 HERE = Path(__file__).parent
+WARM_UP = 1.0
+ALL = ("vdevice", "script", "node")
 
 
 class Case(NamedTuple):
-    """One load: connections, strings a second in all (0 = as fast as answers come)."""
+    """One load: connections, strings a second in all (0 = as fast as answers come), requests under way on each."""
 
     name: str
-    connections: int
-    rate: float
+    connections: int = 64
+    rate: float = 0
+    pipeline: int = 1
+    devices: tuple[str, ...] = ALL
+    slow: bool = False
+    waiting: int = 0
+    idle: int = 0
+
+
+CASES = (
+    Case("64 connections"),
+    Case("8 connections", 8),
+    Case("64 connections, 16 requests each", pipeline=16, devices=("vdevice",)),
+    Case("300/s offered", 8, 300),
+    Case("64 connections, one receiver slow", slow=True, devices=("vdevice",)),
+    Case("300/s, 100,000 waiting", 8, 300, devices=("vdevice",), waiting=100_000),
+    Case("300/s, 500 idle connections", 8, 300, devices=("vdevice",), idle=500),
+)
 
 
 class Result(NamedTuple):
@@ -42,12 +61,11 @@ class Result(NamedTuple):
     arrival_p99: float
     answer_p50: float
     answer_p99: float
+    answer_p999: float
     cpu: float
     memory: float
-    others: float
-
-
-CASES = (Case("64 connections", 64, 0), Case("8 connections", 8, 0), Case("300/s offered", 8, 300))
+    load: float
+    receiver: float
 
 
 def free_port() -> int:
@@ -68,93 +86,144 @@ def wait_for(port: int) -> None:
 
 @contextlib.contextmanager
 def process(*arguments: str) -> Iterator[psutil.Process]:
-    """Run a Python process while the block runs."""
-    started = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Run a program while the block runs."""
+    started = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield psutil.Process(started.pid)
     finally:
         started.terminate()
-        started.wait(30)
+        started.wait(60)
 
 
-@contextlib.contextmanager
-def device(name: str, url: str) -> Iterator[tuple[psutil.Process, int]]:
-    """Start vdevice or the script."""
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="vdevice-bench-") as folder:
-        if name == "script":
-            command = [str(HERE / "script.py"), str(port), url]
-        else:
-            targets = "".join(
-                f'[targets.{n}]\nmethod = "post-raw"\nurl = "{url}"\npayload = "$VALUE"\n' for n in range(1, 65)
-            )
-            config = Path(folder) / "vdevice.toml"
-            config.write_text(f'[modbus]\nlisten = "127.0.0.1:{port}"\n{targets}')
-            command = ["-m", "vdevice", "run", "--config", str(config)]
-        with process(*command) as running:
-            wait_for(port)
-            yield running, port
-
-
-def stats(url: str) -> list[float]:
-    """Return the ages of the strings that arrived since the last call, sorted, in milliseconds."""
-    with urllib.request.urlopen(f"{url}stats", timeout=30) as answer:
-        found: list[float] = json.load(answer)
-    return found
+def family(running: psutil.Process) -> list[psutil.Process]:
+    """Return a process and its children: vdevice has one."""
+    return [running, *running.children(recursive=True)]
 
 
 def cpu_of(running: psutil.Process) -> float:
-    """Return the CPU seconds of a process so far."""
-    times = running.cpu_times()
-    return float(times.user + times.system)
+    """Return the CPU seconds of a process and its children so far."""
+    return sum(float(times.user + times.system) for times in (one.cpu_times() for one in family(running)))
 
 
-def measure(  # noqa: PLR0917
-    case: Case, running: psutil.Process, port: int, url: str, receiver: psutil.Process, seconds: float
-) -> Result:
-    """Run one load against one device."""
-    load = (str(HERE / "load.py"), str(port), str(case.connections), str(case.rate))
-    subprocess.run([sys.executable, *load, "1"], check=True, stdout=subprocess.DEVNULL)
-    settle(url)
-    before, receiver_before = cpu_of(running), cpu_of(receiver)
-    started = time.perf_counter()
-    output = subprocess.run([sys.executable, *load, str(seconds)], check=True, capture_output=True).stdout
-    elapsed = time.perf_counter() - started
-    arrived = stats(url)
-    rate = len(arrived) / min(elapsed, seconds + 0.5)
-    spent = cpu_of(running) - before
-    late = settle(url)
-    spent_in_all = cpu_of(running) - before
-    answers = json.loads(output)
-    if answers["exceptions"]:
-        raise SystemExit(f"{answers['exceptions']} exceptions in {case.name}")
-    total = len(arrived) + late
-    return Result(
-        rate,
-        quantile(arrived, 0.5),
-        quantile(arrived, 0.99),
-        quantile(answers["answers"], 0.5),
-        quantile(answers["answers"], 0.99),
-        spent_in_all / max(total, 1) * 1e6,
-        running.memory_info().rss / 2**20,
-        (cpu_of(receiver) - receiver_before) / max(spent, 1e-9),
-    )
+def memory_of(running: psutil.Process) -> float:
+    """Return the resident MiB of a process and its children."""
+    return float(sum(one.memory_info().rss for one in family(running))) / 2**20
 
 
-def settle(url: str) -> int:
-    """Wait until nothing arrives any more; return how many strings came meanwhile."""
-    count, quiet = 0, 0
-    while quiet < 2:
-        time.sleep(0.25)
-        found = len(stats(url))
-        count += found
-        quiet = 0 if found else quiet + 1
-    return count
+class Bench:
+    """What all rounds share: the peers, built once, and the receiver."""
 
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.folder = folder
+        self.seconds = seconds
+        self.peers = str(folder / "peers")
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if compiler is None:
+            raise SystemExit("a C compiler is missing; on Debian: apt install gcc libc6-dev")
+        subprocess.run([compiler, "-O2", "-o", self.peers, str(HERE / "peers.c")], check=True)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
 
-def quantile(values: list[float], part: float) -> float:
-    """Return a quantile of sorted values."""
-    return values[min(int(len(values) * part), len(values) - 1)] if values else float("nan")
+    def stats(self) -> dict[str, float]:
+        """Return what arrived since the last call."""
+        with urllib.request.urlopen(f"{self.url}stats", timeout=60) as answer:
+            found: dict[str, float] = json.load(answer)
+        return found
+
+    def settle(self) -> int:
+        """Wait until nothing arrives any more; return how many strings came meanwhile."""
+        count, quiet = 0, 0
+        while quiet < 2:
+            time.sleep(0.25)
+            found = int(self.stats()["count"])
+            count += found
+            quiet = 0 if found else quiet + 1
+        return count
+
+    def load(
+        self, port: int, case: Case, seconds: float, connections: int | None = None
+    ) -> tuple[dict[str, float], float]:
+        """Run the load; return what it saw, and the CPU seconds that it took."""
+        arguments = [str(port), str(connections or case.connections), str(case.rate), str(seconds), str(case.pipeline)]
+        children = psutil.Process().cpu_times()
+        output = subprocess.run([self.peers, "load", *arguments], check=True, capture_output=True).stdout
+        after = psutil.Process().cpu_times()
+        spent = after.children_user + after.children_system - children.children_user - children.children_system
+        return json.loads(output), float(spent)
+
+    @contextlib.contextmanager
+    def device(self, name: str, case: Case) -> Iterator[tuple[psutil.Process, int]]:
+        """Start a device."""
+        port = free_port()
+        with tempfile.TemporaryDirectory(prefix="vdevice-bench-") as folder:
+            commands = {
+                "vdevice": [sys.executable, "-m", "vdevice", "run", "--config", f"{folder}/vdevice.toml"],
+                "script": [sys.executable, str(HERE / "script.py"), str(port), self.url],
+                "node": ["node", str(HERE / "node" / "pair.js"), str(port), self.url],
+            }
+            (Path(folder) / "vdevice.toml").write_text(self.config(port, case))
+            with process(*commands[name]) as running:
+                wait_for(port)
+                yield running, port
+
+    def config(self, port: int, case: Case) -> str:
+        """Return the config of vdevice: 64 targets, of which the last one may be slow, or have a receiver that is not there."""
+        toml = f'[modbus]\nlisten = "127.0.0.1:{port}"\n[outbox]\nmax_messages = 1000000\n'
+        for number in range(1, 65):
+            last = number == 64
+            url = (
+                f"{self.url}slow"
+                if last and case.slow
+                else "http://127.0.0.1:9/"
+                if last and case.waiting
+                else self.url
+            )
+            toml += f'[targets.{number}]\nmethod = "post-raw"\nurl = "{url}"\npayload = "$VALUE"\n'
+        return toml
+
+    def measure(self, case: Case, running: psutil.Process, port: int, receiver: psutil.Process) -> Result:
+        """Run one load against one device."""
+        with contextlib.ExitStack() as stack:
+            if case.waiting:
+                self.fill(port, case.waiting)
+            if case.idle:
+                stack.enter_context(process(self.peers, "idle", str(port), str(case.idle), "3600"))
+                time.sleep(1)
+            self.load(port, case, WARM_UP)
+            self.settle()
+            before, receiver_before = cpu_of(running), cpu_of(receiver)
+            answers, load = self.load(port, case, self.seconds)
+            arrived = self.stats()
+            receiver_spent = cpu_of(receiver) - receiver_before
+            late = 0 if case.slow else self.settle()
+            spent = cpu_of(running) - before
+        if answers["exceptions"] or answers["missing"]:
+            raise SystemExit(
+                f"{answers['exceptions']:.0f} exceptions, {answers['missing']:.0f} without an answer in {case.name}"
+            )
+        return Result(
+            delivered=arrived["count"] / self.seconds,
+            arrival_p50=arrived["p50"],
+            arrival_p99=arrived["p99"],
+            answer_p50=answers["p50"],
+            answer_p99=answers["p99"],
+            answer_p999=answers["p999"],
+            cpu=spent / max(arrived["count"] + late, 1) * 1e6,
+            memory=memory_of(running),
+            load=load / self.seconds,
+            receiver=receiver_spent / self.seconds,
+        )
+
+    def fill(self, port: int, count: int) -> None:
+        """Write strings to target 64 until so many wait."""
+        with socket.create_connection(("127.0.0.1", port)) as device:
+            body = b"\x10" + (64_000).to_bytes(2) + (60).to_bytes(2) + b"\x78" + b"w" * 120
+            frame = b"\0\1\0\0" + (len(body) + 1).to_bytes(2) + b"\1" + body
+            for _ in range(0, count, 16):
+                device.sendall(frame * 16)
+                got = 0
+                while got < 16 * 12:
+                    got += len(device.recv(4096))
 
 
 def main() -> None:
@@ -162,52 +231,71 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--case", help="only the cases whose names hold this")
+    parser.add_argument("--json", type=Path, help="write all figures there, too")
     arguments = parser.parse_args()
     console = Console()
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/"
+    cases = [case for case in CASES if not arguments.case or arguments.case in case.name]
+    node = node_is_there(console)
     results: dict[tuple[str, str], list[Result]] = {}
-    with (
-        process(str(HERE / "receive.py"), str(port)) as receiver,
-        Progress(console=console, transient=True) as progress,
-    ):
-        wait_for(port)
-        bar = progress.add_task("measuring", total=arguments.rounds * len(CASES) * 2)
-        for _ in range(arguments.rounds):
-            for case in CASES:
-                for name in ("vdevice", "script"):
-                    with device(name, url) as (running, device_port):
-                        result = measure(case, running, device_port, url, receiver, arguments.seconds)
-                    results.setdefault((case.name, name), []).append(result)
-                    progress.advance(bar)
+    with tempfile.TemporaryDirectory(prefix="vdevice-bench-") as folder:
+        bench = Bench(Path(folder), arguments.seconds)
+        rounds = [
+            (case, name)
+            for _ in range(arguments.rounds)
+            for case in cases
+            for name in case.devices
+            if node or name != "node"
+        ]
+        with (
+            process(bench.peers, "receive", str(bench.port)) as receiver,
+            Progress(console=console, transient=True) as progress,
+        ):
+            wait_for(bench.port)
+            for case, name in progress.track(rounds, description="measuring"):
+                with bench.device(name, case) as (running, port):
+                    results.setdefault((case.name, name), []).append(bench.measure(case, running, port, receiver))
+                time.sleep(0.5)
+                bench.stats()
     show(console, results)
+    if arguments.json:
+        figures = {
+            f"{case}; {name}": [result._asdict() for result in rounds] for (case, name), rounds in results.items()
+        }
+        arguments.json.write_text(json.dumps(figures, indent=1))
+
+
+def node_is_there(console: Console) -> bool:
+    """Install what the Node pair needs, from its lock file; tell where there is no Node."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        console.print("node and npm are not here: the Node pair is left out; on Debian: apt install nodejs npm")
+        return False
+    subprocess.run([npm, "ci", "--no-audit", "--no-fund", "--silent"], cwd=HERE / "node", check=True)
+    return True
 
 
 def show(console: Console, results: dict[tuple[str, str], list[Result]]) -> None:
-    """Print medians, and the ratios of vdevice to the script."""
+    """Print medians and the spread of the rate, and the ratios of vdevice to the others."""
     columns = (
-        "delivered/s",
-        "arrival p50 ms",
-        "p99",
-        "answer p50 ms",
-        "p99",
-        "CPU µs each",
-        "MiB",
-        "receiver CPU / device CPU",
-    )
-    table = Table("load", "", *columns, title="medians; vdevice keeps every string on disk, the script keeps nothing")
-    for case in CASES:
-        medians = {}
-        for name in ("vdevice", "script"):
-            rounds = results[case.name, name]
-            medians[name] = [statistics.median(values) for values in zip(*rounds, strict=True)]
-            spread = f" ({min(r.delivered for r in rounds):.0f}..{max(r.delivered for r in rounds):.0f})"
-            table.add_row(
-                case.name, name, f"{medians[name][0]:.0f}{spread}", *(f"{value:.2f}" for value in medians[name][1:])
-            )
-        ratios = [ours / theirs for ours, theirs in zip(medians["vdevice"], medians["script"], strict=True)]
-        table.add_row(case.name, "ratio", *(f"{ratio:.2f}" for ratio in ratios), style="bold", end_section=True)
-    Console(width=max(console.width, 150)).print(table)
+        "delivered/s", "arrival p50 ms", "p99", "answer p50 ms", "p99", "p99.9", "CPU µs each", "MiB", "load", "receiver",
+    )  # fmt: skip
+    title = "medians; vdevice keeps every string on disk, the others keep nothing; load and receiver in cores"
+    table = Table("load", "", *columns, title=title)
+    medians = {
+        key: Result(*(statistics.median(values) for values in zip(*rounds, strict=True)))
+        for key, rounds in results.items()
+    }
+    for (case, name), median in medians.items():
+        rates = [result.delivered for result in results[case, name]]
+        first = f"{median.delivered:.0f} ({min(rates):.0f}..{max(rates):.0f})"
+        table.add_row(case, name, first, *(f"{value:.2f}" for value in median[1:]))
+        other = medians.get((case, "vdevice")) if name != "vdevice" else None
+        if other:
+            ratios = (f"{ours / theirs:.2f}" if theirs else "" for ours, theirs in zip(other, median, strict=True))
+            table.add_row("", f"vdevice / {name}", *ratios, style="bold")
+    Console(width=max(console.width, 190)).print(table)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,7 @@
    peers load PORT CONNECTIONS RATE SECONDS PIPELINE
      FC16 writes of 60 registers (120 bytes) over some connections; connection i writes to target i % 64 + 1. RATE is requests
      a second in all, 0 = as fast as answers come; PIPELINE requests are under way on each connection. A string begins with
-     the nanosecond clock of the moment when it was written. Prints JSON: answers, exceptions, milliseconds to the answer.
+     the nanosecond clock of the moment when it was written. Prints JSON: answers, exceptions, requests without an answer, milliseconds to the answer.
    peers receive PORT
      An HTTP/1.1 server that answers 200 and notes how old each string is. Requests to /slow are answered after a second.
      GET /stats gives the milliseconds of what came since the last GET /stats.
@@ -63,10 +63,10 @@ static double quantile(double part) {
     return sampled ? samples[(size_t)(part * (sampled - 1))] : 0.0;
 }
 
-static int stats(char *out, size_t room, long exceptions) {
+static int stats(char *out, size_t room, long exceptions, long missing) {
     qsort(samples, sampled, sizeof *samples, compare);
-    return snprintf(out, room, "{\"count\": %zu, \"exceptions\": %ld, \"p50\": %.4f, \"p99\": %.4f, \"p999\": %.4f, \"max\": %.4f}\n",
-                    sampled, exceptions, quantile(0.5), quantile(0.99), quantile(0.999), quantile(1.0));
+    return snprintf(out, room, "{\"count\": %zu, \"exceptions\": %ld, \"missing\": %ld, \"p50\": %.4f, \"p99\": %.4f, \"p999\": %.4f, \"max\": %.4f}\n",
+                    sampled, exceptions, missing, quantile(0.5), quantile(0.99), quantile(0.999), quantile(1.0));
 }
 
 static int dial(int port) {
@@ -151,11 +151,15 @@ static void load(int port, int count, double rate, double seconds, int pipeline)
             exceptions += answers(c, &got);
             for (; got && !every && nanoseconds(CLOCK_MONOTONIC) < end; got--) write_string(c, events[e].data.u32 % 64 + 1);
         }
+        /* Whoever has not answered five seconds after the end never will. */
+        if (nanoseconds(CLOCK_MONOTONIC) > end + 5000000000LL) break;
         if (nanoseconds(CLOCK_MONOTONIC) < end) open = count;
         else for (int i = 0; i < count; i++) open += connections[i].first != connections[i].last;
     }
     char out[512];
-    stats(out, sizeof out, exceptions);
+    long missing = 0;
+    for (int i = 0; i < count; i++) missing += connections[i].last - connections[i].first;
+    stats(out, sizeof out, exceptions, missing);
     fputs(out, stdout);
 }
 
@@ -170,7 +174,7 @@ static void serve_one(struct connection *c) {
         char reply[1024] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
         if (!memcmp(c->in, "GET /stats", 10)) {
             char body[512];
-            int bytes = stats(body, sizeof body, 0);
+            int bytes = stats(body, sizeof body, 0, 0);
             snprintf(reply, sizeof reply, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", bytes, body);
             sampled = 0;
         } else {
