@@ -19,6 +19,7 @@ lint: install
 bench: install
 	$(BIN)/python tools/bench/bench.py
 	$(BIN)/python tools/bench/rules.py
+	$(BIN)/python -m tools.bench.age
 
 map: install
 	$(BIN)/vdevice map --generic --output register_map.md

@@ -15,6 +15,8 @@ from typing import BinaryIO, Literal, cast
 import msgspec
 import structlog
 
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
 GATHER = 0.02
 """Seconds that a JSON line may wait for others."""
 
@@ -26,29 +28,32 @@ def configure(form: LogFormat = "auto", *, quiet: bool = False) -> None:
     # pymodbus' own lines may hold frames, so payload.
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level]
     if form == "console" or (form == "auto" and sys.stderr.isatty()):
-        stamp: structlog.typing.Processor = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-        renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        processors: list[structlog.typing.Processor] = [
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ]
         factory: object = structlog.PrintLoggerFactory(sys.stderr)
     else:
-        stamp = _stamp
-        shared.append(structlog.processors.format_exc_info)
-        renderer = structlog.processors.JSONRenderer(serializer=_serialize)
+        processors = [_json_line]
         factory = structlog.BytesLoggerFactory(cast("BinaryIO", _Gathered(sys.stderr.buffer)))
     structlog.configure(
-        processors=[*shared, stamp, renderer],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if quiet else logging.INFO),
         logger_factory=factory,  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
 
 
-def _stamp(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Add the time, RFC 3339 in UTC: what structlog's own stamper does, at a quarter of its price."""
+def _json_line(logger: object, method: str, line: structlog.typing.EventDict) -> bytes:
+    """Render a line as JSON: what structlog's own processors for level, time and rendering do, at half their price."""
+    if "exc_info" in line:
+        line = structlog.processors.format_exc_info(logger, method, line)
     now = time.time()
+    line["level"] = "error" if method == "exception" else method
     line["timestamp"] = f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"
-    return line
+    return _encode(line)
 
 
 @functools.lru_cache(maxsize=2)
@@ -85,7 +90,3 @@ class _Gathered:
         with contextlib.suppress(OSError, ValueError):
             self._file.write(lines)
             self._file.flush()
-
-
-def _serialize(line: object, **_: object) -> bytes:
-    return msgspec.json.encode(line)

@@ -16,7 +16,7 @@ from vdevice.board import Board
 from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
 from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict
 from vdevice.outbox import database, letters
-from vdevice.outbox.sqlite import SqliteOutbox
+from vdevice.outbox.sqlite import PURGED_AT_ONCE, SqliteOutbox
 
 DELIVERED = Outcome(Verdict.DELIVERED, http_status=200)
 FAILED = Outcome(Verdict.GIVE_UP, ErrorCode.HTTP, 404, "HTTP 404", b"no such hook")
@@ -184,8 +184,8 @@ async def test_retention_deletes_in_pieces_what_is_over(tmp_path: Path) -> None:
         for item in stored[:1201]:
             outbox.finish(item, DELIVERED, 1000.0)
         await outbox.finish(stored[1201], FAILED, 1000.0)
-        deleted = [await outbox.purge(2000.0, 500.0) for _ in range(4)]
-        assert deleted == [500, 500, 201, 0]
+        deleted = [await outbox.purge(2000.0, 500.0) for _ in range(14)]
+        assert deleted == [PURGED_AT_ONCE] * 12 + [1201 - 12 * PURGED_AT_ONCE, 0]
         assert await outbox.purge(0, 2000.0) == 1
         assert rows(tmp_path, EventState.WAITING) == ["1202"]
         assert outbox._board.targets[7].accepted == 1203

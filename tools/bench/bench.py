@@ -157,17 +157,23 @@ class Bench:
         port = free_port()
         with tempfile.TemporaryDirectory(prefix="vdevice-bench-") as folder:
             commands = {
-                "vdevice": [sys.executable, "-m", "vdevice", "run", "--config", f"{folder}/vdevice.toml"],
+                "vdevice": self.vdevice(Path(folder)),
                 "script": [sys.executable, str(HERE / "script.py"), str(port), self.url],
                 "node": ["node", str(HERE / "node" / "pair.js"), str(port), self.url],
             }
-            (Path(folder) / "vdevice.toml").write_text(self.config(port, case))
+            self.configure(Path(folder), case, port)
             with process(*commands[name]) as running:
                 wait_for(port)
                 yield running, port
 
-    def config(self, port: int, case: Case) -> str:
-        """Return the config of vdevice: 64 targets, of which the last one may be slow, or have a receiver that is not there."""
+    def vdevice(self, folder: Path) -> list[str]:
+        """Return the command of the device that is configured in a folder."""
+        return [sys.executable, "-m", "vdevice", "run", "--config", str(folder / "vdevice.toml")]
+
+    def configure(self, folder: Path, case: Case, port: int | None = None) -> None:
+        """Write the config of vdevice: 64 targets, of which the last one may be slow, or have a receiver that is not there."""
+        port = port or free_port()
+        (folder / "port").write_text(str(port))
         toml = f'[modbus]\nlisten = "127.0.0.1:{port}"\n[outbox]\nmax_messages = 1000000\n'
         for number in range(1, 65):
             last = number == 64
@@ -179,7 +185,7 @@ class Bench:
                 else self.url
             )
             toml += f'[targets.{number}]\nmethod = "post-raw"\nurl = "{url}"\npayload = "$VALUE"\n'
-        return toml
+        (folder / "vdevice.toml").write_text(toml)
 
     def measure(self, case: Case, running: psutil.Process, port: int, receiver: psutil.Process) -> Result:
         """Run one load against one device."""

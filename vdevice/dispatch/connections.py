@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
 
         Raises TimeoutError at `deadline` (the loop's time), OSError, AnswerError.
         """
-        self._reader = AnswerReader()
+        self._reader.begin()
         self._answer = self._loop.create_future()
         # Cheaper than asyncio.timeout, which is as dear as all else here.
         timer = self._loop.call_at(deadline, self._fail, TimeoutError())

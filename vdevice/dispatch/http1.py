@@ -27,10 +27,17 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class AnswerReader:
-    """Takes the bytes of one answer; `feed` and `end` return it once it is whole. Both raise AnswerError."""
+    """Takes the bytes of an answer; `feed` and `end` return it once it is whole. Both raise AnswerError.
+
+    `begin` prepares it for the next answer of the same connection, where the last one was `reusable`.
+    """
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the answer before."""
         self._status = 0
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []

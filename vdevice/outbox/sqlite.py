@@ -22,7 +22,7 @@ from vdevice.outbox import database, messages
 from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Reply, Request, Retry
 
 T = TypeVar("T")
-PURGED_AT_ONCE = 500
+PURGED_AT_ONCE = 100
 START, STOP = 30.0, 30.0
 """Seconds that the writer may take to open the outbox, and to end."""
 
