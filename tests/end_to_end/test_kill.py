@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.support import Peer, Recorder, fc16, free_port, peer, until
+from tests.support import Peer, Recorder, device, fc16, free_port, peer, until
 
 TARGETS = (1, 2, 3, 4)
 KILLS = 10
@@ -43,6 +43,30 @@ async def plc(address: str, target: int, answered: list[str], stop: asyncio.Even
                     for value in values:
                         if (await connection.answer(3))[2][0] == 16:
                             answered.append(value)  # noqa: PERF401 (noted one by one: a kill may come between)
+
+
+async def test_a_writer_that_is_killed_loses_no_answered_string(recorder: Recorder, tmp_path: Path) -> None:
+    targets = "".join(
+        f'[targets.{n}]\nmethod = "post-raw"\nurl = "{recorder.url}/{n}"\npayload = "$VALUE"\n' for n in TARGETS
+    )
+    answered: dict[int, list[str]] = {n: [] for n in TARGETS}
+    stop = asyncio.Event()
+    async with device(targets, tmp_path) as app, asyncio.TaskGroup() as group:
+        for number in TARGETS:
+            group.create_task(plc(app.address, number, answered[number], stop))
+        for _ in range(KILLS):
+            before = sum(map(len, answered.values()))
+            await until(lambda before=before: sum(map(len, answered.values())) > before + 40, 30)  # type: ignore[misc]
+            assert app.outbox.writer_pid
+            os.kill(app.outbox.writer_pid, signal.SIGKILL)
+        stop.set()
+        await until(lambda: not app.board.outbox_failing and app.board.waiting == 0, 60)
+        assert app.board.healthy
+    first_seen = list(dict.fromkeys(recorder.bodies()))
+    assert {value.encode() for values in answered.values() for value in values} <= set(first_seen)
+    for number in TARGETS:
+        arrived = [int(body.split(b":")[1]) for body in first_seen if body.startswith(b"%d:" % number)]
+        assert arrived == sorted(arrived)
 
 
 async def test_no_answered_string_is_lost_or_out_of_order(recorder: Recorder, tmp_path: Path) -> None:

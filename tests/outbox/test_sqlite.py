@@ -140,7 +140,10 @@ async def test_a_writer_that_ends_fails_what_waits_and_is_started_anew(tmp_path:
         assert outbox._board.outbox_failing
         with pytest.raises(OutboxFailingError, match="not running"):
             await outbox.put([event_of("c")])
+        looked: list[bool] = []
+        outbox.on_outside_change = lambda: looked.append(True)
         await outbox.probe()
+        assert looked, "what the last writer stored without an answer must be looked for"
         assert not outbox._board.outbox_failing
         await outbox.put([event_of("d")])
         assert outbox._board.waiting == 2

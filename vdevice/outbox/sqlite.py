@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import msgspec
@@ -180,6 +181,8 @@ class SqliteOutbox:
                 self._show(await self._start())
             except VdeviceError as error:
                 raise OutboxFailingError(str(error)) from error
+            # What the last writer stored but did not answer is known to no lane.
+            self.on_outside_change()
 
         def done(rows: list[dict[str, Any]] | None) -> None:
             if rows:
@@ -250,12 +253,20 @@ class SqliteOutbox:
     async def _start(self) -> list[dict[str, Any]]:
         """Start the writer; return the counters of all targets. Raises VdeviceError where it cannot open the outbox."""
         command = (sys.executable, "-P", "-c", _WRITER, str(self._file.absolute()), *sys.path)
-        process, link = await self._loop.subprocess_exec(
-            lambda: _Link(self), *command, stdin=-1, stdout=-1, stderr=None, start_new_session=True
-        )
+        try:
+            process, link = await self._loop.subprocess_exec(
+                lambda: _Link(self), *command, stdin=PIPE, stdout=PIPE, stderr=None, start_new_session=True
+            )
+        except OSError as error:
+            raise VdeviceError(
+                f"the outbox's writer cannot be started ({error.strerror}); see the system's limits"
+            ) from None
         try:
             async with asyncio.timeout(START):
                 reply = await link.opened
+        except TimeoutError:
+            process.close()
+            raise VdeviceError(f"the outbox did not open within {START:g} s; see the disk it is on") from None
         except BaseException:
             process.close()
             raise
