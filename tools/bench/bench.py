@@ -57,6 +57,7 @@ class Result(NamedTuple):
     """What one round gave. Times are milliseconds, CPU microseconds a delivered string, memory MiB."""
 
     delivered: float
+    answered: float
     arrival_p50: float
     arrival_p99: float
     answer_p50: float
@@ -209,6 +210,7 @@ class Bench:
             )
         return Result(
             delivered=arrived["count"] / self.seconds,
+            answered=answers["count"] / self.seconds,
             arrival_p50=arrived["p50"],
             arrival_p99=arrived["p99"],
             answer_p50=answers["p50"],
@@ -283,9 +285,8 @@ def node_is_there(console: Console) -> bool:
 
 def show(console: Console, results: dict[tuple[str, str], list[Result]]) -> None:
     """Print medians and the spread of the rate, and the ratios of vdevice to the others."""
-    columns = (
-        "delivered/s", "arrival p50 ms", "p99", "answer p50 ms", "p99", "p99.9", "CPU µs each", "MiB", "load", "receiver",
-    )  # fmt: skip
+    times = ("arrival p50 ms", "p99", "answer p50 ms", "p99", "p99.9")
+    columns = ("delivered/s", "answered/s", *times, "CPU µs each", "MiB", "load", "receiver")
     title = "medians; vdevice keeps every string on disk, the others keep nothing; load and receiver in cores"
     table = Table("load", "", *columns, title=title)
     medians = {
@@ -295,7 +296,7 @@ def show(console: Console, results: dict[tuple[str, str], list[Result]]) -> None
     for (case, name), median in medians.items():
         rates = [result.delivered for result in results[case, name]]
         first = f"{median.delivered:.0f} ({min(rates):.0f}..{max(rates):.0f})"
-        table.add_row(case, name, first, *(f"{value:.2f}" for value in median[1:]))
+        table.add_row(case, name, first, f"{median.answered:.0f}", *(f"{value:.2f}" for value in median[2:]))
         other = medians.get((case, "vdevice")) if name != "vdevice" else None
         if other:
             ratios = (f"{ours / theirs:.2f}" if theirs else "" for ours, theirs in zip(other, median, strict=True))
