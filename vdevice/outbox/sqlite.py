@@ -24,6 +24,9 @@ from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Pu
 
 T = TypeVar("T")
 PURGED_AT_ONCE = 100
+PUTS_UNDER_WAY = 256
+"""Puts that the writer has at a time; further ones wait here, so that outcomes do not queue behind a flood of them."""
+
 START, STOP = 30.0, 30.0
 """Seconds that the writer may take to open the outbox, and to end."""
 
@@ -34,6 +37,7 @@ _WRITER = "import sys; sys.path[:] = sys.argv[2:]; from vdevice.outbox.writer im
 class _Waiting(NamedTuple):
     """A request without a reply yet: `done` takes its result, or None, before its future does."""
 
+    request: Request
     future: asyncio.Future[Any]
     convert: Callable[[Any], Any]
     done: Callable[[Any], None] | None
@@ -84,7 +88,10 @@ class SqliteOutbox:
         self._arriving = 0
         self._stack = contextlib.ExitStack()
         self._waiting: deque[_Waiting] = deque()
-        self._unsent: list[bytes] = []
+        self._puts: deque[_Waiting] = deque()
+        self._others: deque[_Waiting] = deque()
+        self._puts_sent = 0
+        self._sending = False
         self._link: _Link | None = None
         self._process: asyncio.SubprocessTransport | None = None
 
@@ -195,26 +202,39 @@ class SqliteOutbox:
         self, request: Request, done: Callable[[Any], None] | None = None, convert: Callable[[Any], Any] = lambda r: r
     ) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
-        waiting = _Waiting(future, convert, done)
+        waiting = _Waiting(request, future, convert, done)
         if self._link is None:
             self._loop.call_soon(self._fail, [waiting], "its writer is not running")
             return future
-        if not self._unsent:
-            # One write for all requests of this turn of the loop.
-            self._loop.call_soon(self._send)
-        self._waiting.append(waiting)
-        self._unsent.append(messages.frame(request))
+        (self._puts if isinstance(request, Put) else self._others).append(waiting)
+        self._send_soon()
         return future
 
+    def _send_soon(self) -> None:
+        if not self._sending:
+            # One write for all requests of this turn of the loop.
+            self._sending = True
+            self._loop.call_soon(self._send)
+
     def _send(self) -> None:
-        data = b"".join(self._unsent)
-        self._unsent.clear()
-        if self._process:
-            cast("asyncio.WriteTransport", self._process.get_pipe_transport(0)).write(data)
+        self._sending = False
+        if self._process is None:
+            return
+        new = list(self._others)
+        self._others.clear()
+        while self._puts and self._puts_sent < PUTS_UNDER_WAY:
+            new.append(self._puts.popleft())
+            self._puts_sent += 1
+        self._waiting.extend(new)
+        data = b"".join([messages.frame(waiting.request) for waiting in new])
+        cast("asyncio.WriteTransport", self._process.get_pipe_transport(0)).write(data)
 
     def replied(self, reply: Reply) -> None:
         """Answer the oldest requests: for the link."""
         answered = [self._waiting.popleft() for _ in range(reply.count)]
+        self._puts_sent -= sum(isinstance(waiting.request, Put) for waiting in answered)
+        if self._puts:
+            self._send_soon()
         if reply.error is not None:
             self._fail(answered, reply.error)
             return
@@ -233,9 +253,10 @@ class SqliteOutbox:
             if self._process:
                 self._process.close()
             self._link = self._process = None
-            self._unsent.clear()
-            lost = list(self._waiting)
-            self._waiting.clear()
+            lost = [*self._waiting, *self._others, *self._puts]
+            for queue in (self._waiting, self._others, self._puts):
+                queue.clear()
+            self._puts_sent = 0
             self._fail(lost, "its writer ended")
 
     def _fail(self, lost: list[_Waiting], reason: str) -> None:
@@ -282,10 +303,11 @@ class SqliteOutbox:
         link, process = self._link, self._process
         if link is None or process is None:
             return
-        self._send()
-        cast("asyncio.WriteTransport", process.get_pipe_transport(0)).close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP):
+                while self._puts or self._others:
+                    await asyncio.sleep(0.005)
+                cast("asyncio.WriteTransport", process.get_pipe_transport(0)).close()
                 await link.ended
         process.close()
 
