@@ -202,6 +202,19 @@ async def test_redirects_are_not_followed_unless_wanted_and_never_to_another_hos
         assert elsewhere.requests == []
 
 
+@pytest.mark.parametrize(("redirects", "delivered"), [(5, 1), (6, 0)])
+async def test_five_redirects_are_followed_and_every_answer_counts(
+    recorder: Recorder, tmp_path: Path, redirects: int, delivered: int
+) -> None:
+    recorder.reply = lambda n: answer(307, Location=f"/hop{n + 1}") if n < redirects else answer(200, "ok")
+    async with device(target(recorder, "follow_redirects = true"), tmp_path) as app, peer(app.address) as plc:
+        await write(plc, "x")
+        await idle(app)
+        assert app.board.targets[7].delivered == delivered
+        assert app.board.targets[7].failed == 1 - delivered
+    assert len(recorder.requests) == 6
+
+
 async def test_private_ca_and_client_certificate(tmp_path: Path) -> None:
     ca, other = trustme.CA(), trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -269,5 +269,6 @@ def test_the_sheet_names_points_targets_and_rules() -> None:
         in sheet
     )
     assert "Modbus/TCP, port 502; unit id 3" in sheet
+    assert not [line for line in sheet.splitlines() if line.startswith("| coil") and "word" in line]
     assert "then the length in bytes to B + 900" in sheet
     assert "| Boiler |" in sheet

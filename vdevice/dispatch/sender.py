@@ -29,6 +29,8 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _SKIPPED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"})
 
 
+UNSENDABLE = Outcome(Verdict.GIVE_UP, ErrorCode.BUILD, text="the request cannot be sent as it is")
+
 Answered = tuple[int, str, Outcome]
 """Status, Location and outcome of one answer."""
 
@@ -59,25 +61,26 @@ class Sender:
         """Send a request once; returns the outcome, also of what goes wrong on the way."""
         deadline = self._loop.time() + target.timeout
         try:
-            status, location, outcome = await self._once(target, request, deadline)
-            if target.follow_redirects and location:
-                return await self._follow(target, request, deadline, (status, location, outcome))
+            return await self._follow(target, request, deadline)
         except TimeoutError:
             return Outcome(Verdict.RETRY, ErrorCode.TIMEOUT, text=f"no answer within {target.timeout:g} s")
+        except aiohttp.InvalidURL:
+            return UNSENDABLE
         except (aiohttp.ClientError, OSError, AnswerError) as error:
             return failure(error)
-        return outcome
+        except ValueError:
+            # aiohttp refuses what it cannot send; its words may hold the URL.
+            return UNSENDABLE
 
-    async def _follow(self, target: Target, request: Request, deadline: float, answer: Answered) -> Outcome:
-        for _ in range(REDIRECTS):
-            status, location, outcome = answer
-            if not location or status not in {301, 302, 303, 307, 308}:
+    async def _follow(self, target: Target, request: Request, deadline: float) -> Outcome:
+        for _ in range(REDIRECTS + 1):
+            status, location, outcome = await self._once(target, request, deadline)
+            if not (target.follow_redirects and location and status in {301, 302, 303, 307, 308}):
                 return outcome
             following = redirected(request, status, location)
             if following is None:
                 return msgspec.structs.replace(outcome, text=f"HTTP {status}, redirect to another host not followed")
             request = following
-            answer = await self._once(target, request, deadline)
         return Outcome(Verdict.GIVE_UP, ErrorCode.HTTP, status, f"more than {REDIRECTS} redirects")
 
     async def _once(self, target: Target, request: Request, deadline: float) -> Answered:

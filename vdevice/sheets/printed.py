@@ -57,12 +57,7 @@ def _kind(tag: Tag) -> str:
 def _coding(tag: Tag) -> str:
     """Return what a point's registers mean, in words."""
     words = []
-    if (
-        tag.count > 1
-        and tag.kind not in {"string", "uint16"}
-        and not tag.kind.startswith("ASCII")
-        and "write" in tag.access
-    ):
+    if tag.access == "read/write" and tag.kind in {"int32", "uint32", "int64", "float32", "float64"}:
         words.append("high word first" if tag.word_order == "big" else "low word first")
     if tag.byte_order == "little":
         words.append("first character in the low byte" if tag.kind == "string" else "bytes swapped")
