@@ -12,6 +12,9 @@ import msgspec
 TARGETS = range(1, 65)
 """Numbers of the targets."""
 
+POINTS = 900
+"""Holding registers, and coils, of the process image in the device block."""
+
 
 class ErrorCode(enum.IntEnum):
     """Why an attempt failed: the error register of a target."""

@@ -22,9 +22,10 @@ from vdevice.cli.options import (
     print_json,
 )
 from vdevice.errors import DeviceError
-from vdevice.modbus.client import LONGEST_WRITE, DeviceClient, connect
+from vdevice.modbus.client import DeviceClient, connect
 from vdevice.model import TARGETS, ErrorCode, TargetStatus
 from vdevice.registers import text as texts
+from vdevice.registers.layout import LONGEST_WRITE
 from vdevice.sheets.printed import ERRORS
 
 Host = Annotated[str | None, Parameter(help="Address of the device; the config's own by default.")]
@@ -64,7 +65,7 @@ def send(
     loaded = load_if_there(config) if host is None or config != DEFAULT_CONFIG else None
     target = loaded.targets.get(number) if loaded else None
     completion = target.completion if target else "request"
-    coding = texts.coding_of(target) if target else texts.DEFAULT
+    coding = texts.coding_of(target)
     data = texts.encode(text, coding) if completion != "content" else texts.encode_ended(text, coding)
     if completion == "request" and len(data) > 2 * LONGEST_WRITE:
         raise DeviceError(
@@ -153,8 +154,7 @@ def _address(config: Path, host: str | None, port: int | None, unit: int | None)
     own_host, own_port, own_unit = "127.0.0.1", 5020, 1
     if loaded:
         listen = loaded.modbus.listen
-        own_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
-        own_port, own_unit = listen.port, loaded.modbus.unit_id
+        own_host, own_port, own_unit = listen.reachable_host, listen.port, loaded.modbus.unit_id
     return host or own_host, port or own_port, own_unit if unit is None else unit
 
 

@@ -8,10 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from vdevice.config.schema import Point, Rule, Target
 from vdevice.errors import Problem
-from vdevice.model import TARGETS
-
-POINTS_END = 900
-"""The first address behind the points of the device block."""
+from vdevice.model import POINTS, TARGETS
 
 TARGET = re.compile(r"target/([0-9]+)")
 """A destination that is a target."""
@@ -66,7 +63,7 @@ def _point(point: Point) -> Iterator[tuple[str, str]]:
         (not bit_of_register and point.bit is not None, "bit", "is for a bool in a holding register only; remove it"),
         (text and point.length is None, "length", "is missing; write how many registers the string takes"),
         (not text and point.length is not None, "length", "is for strings only; remove it"),
-        (not number and (point.scale != 1 or point.offset), "scale", "and offset are for numbers only; remove them"),
+        (not number and point.is_scaled, "scale", "and offset are for numbers only; remove them"),
         (not point.scale, "scale", "is 0, so that every value would be the same; write 1 for none"),
         (
             point.word_order != "big" and (not number or point.count == 1),
@@ -75,9 +72,9 @@ def _point(point: Point) -> Iterator[tuple[str, str]]:
         ),
         (point.byte_order != "big" and point.type == "bool", "byte_order", "is not used by a bool; remove it"),
         (
-            point.end > POINTS_END,
+            point.end > POINTS,
             "address",
-            f"{point.address} and {point.count} registers go beyond {POINTS_END - 1}; move it down",
+            f"{point.address} and {point.count} registers go beyond {POINTS - 1}; move it down",
         ),
     )
     yield from ((key, message) for wrong, key, message in rules if wrong)

@@ -33,6 +33,11 @@ class Listen:
         self.host = host.removeprefix("[").removesuffix("]")
         self.port = int(port)
 
+    @property
+    def reachable_host(self) -> str:
+        """The host by which this machine reaches the server; a wildcard is no address to connect to."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Listen) and str(other) == str(self)
 
@@ -188,6 +193,11 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     def count(self) -> int:
         """Registers or coils that the point takes."""
         return self.length or 1 if self.type == "string" else REGISTERS_OF.get(self.type, 1)
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the registers hold another number than the value."""
+        return self.scale != 1 or self.offset != 0
 
     @property
     def end(self) -> int:

@@ -9,8 +9,8 @@ import msgspec
 from vdevice.config.schema import Point
 from vdevice.converter import points
 from vdevice.converter.values import Value
+from vdevice.model import POINTS
 
-SIZE = 900
 MOST_CLIENTS = 1000
 """Clients whose half-written points are remembered; the one that was longest away is forgotten first."""
 
@@ -28,15 +28,15 @@ class Image:
     """The registers and coils; `watch` says which points matter."""
 
     def __init__(self) -> None:
-        self._cells = {"holding": bytearray(2 * SIZE), "coil": bytearray(SIZE)}
+        self._cells = {"holding": bytearray(2 * POINTS), "coil": bytearray(POINTS)}
         self._at: dict[tuple[str, int], tuple[Point, ...]] = {}
-        self._watched = {"holding": bytearray(SIZE), "coil": bytearray(SIZE)}
+        self._watched = {"holding": bytearray(POINTS), "coil": bytearray(POINTS)}
         self._partial: dict[str, dict[str, int]] = {}
 
     def watch(self, watched: list[Point]) -> None:
         """Watch these points from now on; halves that are waiting are forgotten."""
         at: dict[tuple[str, int], list[Point]] = {}
-        self._watched = {"holding": bytearray(SIZE), "coil": bytearray(SIZE)}
+        self._watched = {"holding": bytearray(POINTS), "coil": bytearray(POINTS)}
         for point in watched:
             for address in range(point.address, point.end):
                 at.setdefault((point.space, address), []).append(point)

@@ -25,7 +25,7 @@ def kind(point: Point) -> Kind:
     """Return what a point's values are; a scaled number is a float."""
     if point.type in {"bool", "string"}:
         return "bool" if point.type == "bool" else "string"
-    return "float" if point.type.startswith("float") or _is_scaled(point) else "int"
+    return "float" if point.type.startswith("float") or point.is_scaled else "int"
 
 
 def decode(point: Point, data: bytes) -> Value:
@@ -45,7 +45,7 @@ def decode(point: Point, data: bytes) -> Value:
     number: int | float = struct.unpack(_FORMATS[point.type], _on_wire(point, data))[0]
     if point.type == "float32":
         number = shortest(number)
-    if not _is_scaled(point) or not math.isfinite(number):
+    if not point.is_scaled or not math.isfinite(number):
         return number
     return float(exact(number) * exact(point.scale) + exact(point.offset))
 
@@ -94,14 +94,10 @@ def _string(point: Point, words: str) -> bytes:
 
 
 def _unscaled(point: Point, number: float) -> int | float:
-    if not _is_scaled(point):
+    if not point.is_scaled:
         return number
     raw = (exact(number) - exact(point.offset)) / exact(point.scale)
     return float(raw) if point.type.startswith("float") else int(raw)
-
-
-def _is_scaled(point: Point) -> bool:
-    return point.scale != 1 or point.offset != 0
 
 
 def _on_wire(point: Point, data: bytes) -> bytes:

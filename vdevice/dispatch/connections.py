@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         """End the request under way."""
         self.usable = False
         try:
-            answer = self._reader.end() if self._waited_for() else None
+            answer = self._reader.end() if self._waiting() else None
         except AnswerError as error:
             self._fail(error)
             return
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read the answer; bytes that nobody asked for end the connection."""
-        if not self._waited_for():
+        if not self._waiting():
             self.close()
             return
         try:
@@ -94,18 +94,19 @@ class Connection(asyncio.Protocol):
         self.usable = False
         self._transport.abort()
 
-    def _waited_for(self) -> bool:
-        return self._answer is not None and not self._answer.done()
+    def _waiting(self) -> asyncio.Future[Answer] | None:
+        """Return the future of the request under way, if somebody still waits for it."""
+        return self._answer if self._answer is not None and not self._answer.done() else None
 
     def _finish(self, answer: Answer) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(answer)
+        if waiting := self._waiting():
+            waiting.set_result(answer)
         if not answer.reusable:
             self.close()
 
     def _fail(self, error: Exception) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
+        if waiting := self._waiting():
+            waiting.set_exception(error)
         self.close()
 
 

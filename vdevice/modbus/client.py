@@ -21,8 +21,6 @@ EXCEPTIONS = {
     11: "0B: it has another unit id",
 }
 POLL = 0.05
-LONGEST_WRITE = 123
-"""Registers of one FC16 request (Application Protocol 6.12)."""
 
 
 class DeviceClient:
@@ -38,8 +36,8 @@ class DeviceClient:
         Raises DeviceError.
         """
         block = target * 1000
-        for start in range(0, len(data), 2 * LONGEST_WRITE):
-            await self.write_registers(block + start // 2, data[start : start + 2 * LONGEST_WRITE])
+        for start in range(0, len(data), 2 * layout.LONGEST_WRITE):
+            await self.write_registers(block + start // 2, data[start : start + 2 * layout.LONGEST_WRITE])
         if commit:
             await self.write_registers(block + layout.COMMIT, len(data).to_bytes(2))
 

@@ -57,12 +57,15 @@ class Unit:
     def __init__(self, config: Config, outbox: SqliteOutbox, board: Board) -> None:
         self._board = board
         self.writes = Writes(config, outbox, board)
-        self.apply(config)
+        self._take(config)
 
     def apply(self, config: Config) -> None:
         """Go on with another config."""
-        self._config = config
         self.writes.apply(config)
+        self._take(config)
+
+    def _take(self, config: Config) -> None:
+        self._config = config
         self._control = _Control(config.device.id)
 
     def client(self, address: str) -> Client:

@@ -50,10 +50,6 @@ class Pending(NamedTuple):
     answer: Answer
 
 
-def _nothing() -> None:
-    """Undo nothing."""
-
-
 class Writes:
     """The write half of the unit, with the process image and the strings in several writes."""
 
@@ -65,7 +61,7 @@ class Writes:
         self._unstored: deque[Sequence[Event]] = deque()
         self._storing = asyncio.Lock()
         self._by_time = asyncio.Event()
-        self.apply(config)
+        self._take(config)
 
     @property
     def image(self) -> Image:
@@ -74,10 +70,13 @@ class Writes:
 
     def apply(self, config: Config) -> None:
         """Go on with another config."""
+        self._take(config)
+        self._converter.apply(config)
+
+    def _take(self, config: Config) -> None:
         self._config = config
         self._rules = {number: staging.rules_of(target) for number, target in config.targets.items()}
         self._changed_only = frozenset(n for n, target in config.targets.items() if target.trigger == "change")
-        self._converter.apply(config)
 
     def registers(self, address: int, data: bytes, client: Client, answer: Answer) -> bytes | Pending:
         """Write holding registers, two bytes each. Raises Refused."""
@@ -127,7 +126,7 @@ class Writes:
             # A string starts at the first register of the text.
             if offset:
                 raise Refused(ExcCodes.ILLEGAL_ADDRESS)
-            return self._string(target, text.ordered(data, rules.coding), client, answer, _nothing)
+            return self._string(target, text.ordered(data, rules.coding), client, answer)
         self._check_enabled(target)
         key, now = (client.address, target.number), time.monotonic()
         try:
@@ -161,7 +160,7 @@ class Writes:
         return lambda: self._staging.restore(key, rules, data, time.monotonic())
 
     def _string(
-        self, target: Target, data: bytes, client: Client, answer: Answer, undo: Callable[[], None]
+        self, target: Target, data: bytes, client: Client, answer: Answer, undo: Callable[[], None] | None = None
     ) -> bytes | Pending:
         """Store a whole string, its characters in order."""
         try:
@@ -196,13 +195,14 @@ class Writes:
                 )
         return events
 
-    def _put(self, events: Sequence[Event], client: Client, answer: Answer, undo: Callable[[], None]) -> Pending:
+    def _put(self, events: Sequence[Event], client: Client, answer: Answer, undo: Callable[[], None] | None) -> Pending:
         try:
             stored = self._outbox.put(events, self._changed_only)
         except OutboxFullError as error:
-            undo()
+            if undo:
+                undo()
             raise self._busy(client, error, target=events[0].target) from None
-        if undo is not _nothing:
+        if undo:
             stored.add_done_callback(lambda future: undo() if future.exception() else None)
         return Pending(stored, answer)
 
@@ -211,11 +211,14 @@ class Writes:
             raise Refused(ExcCodes.DEVICE_FAILURE)
 
     def _rejected(self, target: Target, client: Client, error: TextError | StageError) -> Refused:
-        """Count and log what is no text; return the refusal."""
-        state = self._board.targets[target.number]
-        state.rejected += 1
-        log.warning("not text", target=target.number, client=client.name, reason=str(error), rejected=state.rejected)
+        """Return the refusal of what is no text."""
+        self._count_rejected(target.number, client.name, error)
         return Refused(ExcCodes.ILLEGAL_VALUE)
+
+    def _count_rejected(self, target: int, client: str, error: TextError | StageError) -> None:
+        state = self._board.targets[target]
+        state.rejected += 1
+        log.warning("not text", target=target, client=client, reason=str(error), rejected=state.rejected)
 
     def _busy(self, client: Client, error: OutboxFullError, target: int) -> Refused:
         log.warning("busy", target=target, client=client.name, reason=str(error))
@@ -229,8 +232,7 @@ class Writes:
             try:
                 value = _idle_string(target, rules, data)
             except TextError as error:
-                self._board.targets[number].rejected += 1
-                log.warning("not text", target=number, client=client, reason=str(error))
+                self._count_rejected(number, client, error)
                 continue
             self._unstored.append((_event(number, value, client),))
 

@@ -80,12 +80,6 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
     results: list[Any]
 
 
-class Broken(msgspec.Struct, frozen=True):
-    """A request that could not be read."""
-
-    reason: str
-
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode_request: Callable[[bytes], Request] = msgspec.msgpack.Decoder(Request).decode
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
@@ -110,12 +104,9 @@ def take(buffer: bytearray) -> list[bytes]:
     return found
 
 
-def request(body: bytes) -> Request | Broken:
-    """Return the request in a message."""
-    try:
-        return _decode_request(body)
-    except msgspec.DecodeError as error:
-        return Broken(str(error))
+def request(body: bytes) -> Request:
+    """Return the request in a message. Raises msgspec.DecodeError."""
+    return _decode_request(body)
 
 
 def reply(body: bytes) -> Reply:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import PIPE
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from typing import Any, NamedTuple, Self, cast
 
 import msgspec
 
@@ -22,7 +22,6 @@ from vdevice.model import ErrorCode, Event, Outcome, Stored, Verdict
 from vdevice.outbox import database, messages
 from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Reply, Request, Retry
 
-T = TypeVar("T")
 PURGED_AT_ONCE = 100
 PUTS_UNDER_WAY = 256
 """Puts that the writer has at a time; further ones wait here, so that outcomes do not queue behind a flood of them."""

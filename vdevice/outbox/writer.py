@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from vdevice.errors import VdeviceError
 from vdevice.outbox import database, messages, records
-from vdevice.outbox.messages import Broken, FailWaiting, Fetch, Finish, Probe, Purge, Put, Reply, Request, Retry
+from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Reply, Request, Retry
 from vdevice.outbox.records import Ledger
 
 REQUESTS_A_COMMIT = 512
@@ -44,29 +46,31 @@ class Writer:
             self._connection.close()
         self._connection = None
 
-    def commit(self, requests: list[Request]) -> Reply:
+    def commit(self, bodies: list[bytes]) -> Reply:
         """Do all requests in one transaction, or none of them."""
         try:
+            requests = [messages.request(body) for body in bodies]
             connection = self.open()
             ledger = Ledger(connection, dict(self._digests))
             with database.transaction(connection):
                 results = self._work(ledger, requests)
                 ledger.flush()
+        except msgspec.DecodeError as error:
+            return Reply(len(bodies), str(error), [])
         except (sqlite3.Error, VdeviceError) as error:
             # A full disk or a held lock leaves the connection whole.
             if getattr(error, "sqlite_errorcode", None) not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY}:
                 self.close()
-            return Reply(len(requests), str(error), [])
+            return Reply(len(bodies), str(error), [])
         self._digests = ledger.digests
-        return Reply(len(requests), None, results)
+        return Reply(len(bodies), None, results)
 
     def _work(self, ledger: Ledger, requests: list[Request]) -> list[Any]:
         """Do what many requests share by one statement each, then the others in order; return the results in order."""
-        results: dict[int, Any] = {}
-        puts = [place for place, request in enumerate(requests) if isinstance(request, Put)]
-        finishes = [place for place, request in enumerate(requests) if isinstance(request, Finish)]
-        results.update(zip(puts, records.put(ledger, [requests[place] for place in puts]), strict=True))  # type: ignore[misc]
-        results.update(zip(finishes, records.finish(ledger, [requests[place] for place in finishes]), strict=True))  # type: ignore[misc]
+        puts = {place: request for place, request in enumerate(requests) if isinstance(request, Put)}
+        finishes = {place: request for place, request in enumerate(requests) if isinstance(request, Finish)}
+        results: dict[int, Any] = dict(zip(puts, records.put(ledger, list(puts.values())), strict=True))
+        results.update(zip(finishes, records.finish(ledger, list(finishes.values())), strict=True))
         for place, request in enumerate(requests):
             if place not in results:
                 results[place] = self._single(ledger, request)
@@ -104,15 +108,9 @@ def serve(writer: Writer, source: int, sink: int) -> None:
     _send(sink, Reply(0, None, [records.targets(writer.open())]))
     while data := os.read(source, READ_AT_ONCE):
         buffer += data
-        waiting = [messages.request(body) for body in messages.take(buffer)]
-        while waiting:
-            if isinstance(waiting[0], Broken):
-                _send(sink, Reply(1, f"a request cannot be read ({waiting.pop(0).reason})", []))  # type: ignore[union-attr]
-                continue
-            batch: list[Request] = []
-            while waiting and len(batch) < REQUESTS_A_COMMIT and not isinstance(waiting[0], Broken):
-                batch.append(waiting.pop(0))  # type: ignore[arg-type]
-            _send(sink, writer.commit(batch))
+        bodies = messages.take(buffer)
+        for start in range(0, len(bodies), REQUESTS_A_COMMIT):
+            _send(sink, writer.commit(bodies[start : start + REQUESTS_A_COMMIT]))
 
 
 def _send(sink: int, reply: Reply) -> None:

@@ -10,14 +10,16 @@ import struct
 import msgspec
 
 from vdevice.board import Board, TargetState
-from vdevice.model import TARGETS
+from vdevice.model import POINTS, TARGETS
 
 MAP_VERSION = 1
 TEXT = 900
+LONGEST_WRITE = 123
+"""Registers of one FC16 request (Application Protocol 6.12)."""
+
 COMMIT = 900
 MIRROR = 950
 STATUS = 50
-POINTS = 900
 DISCRETE_HEALTHY = 0
 DISCRETE_BLOCKS = (1, 101, 201)
 """Where the discrete inputs busy, last string failed and enabled of target 1 are."""

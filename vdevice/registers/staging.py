@@ -84,7 +84,7 @@ class Staging:
         elif stage.tail is not None and offset < stage.tail:
             raise StageError("the string is complete; the next one begins at register 0 of the text")
         if stage.tail is None:
-            stage = self._with(stage, offset, data)
+            stage = _with(stage, offset, text.ordered(data, rules.coding, offset))
         stage.last_write = now
         whole = _whole(stage) if rules.mode == "content" and stage.tail is None else None
         if whole is not None:
@@ -112,8 +112,7 @@ class Staging:
         """Take back a string that could not be stored, unless its client has begun another one."""
         stage = self._stages.get(key)
         if stage is None or stage.tail is not None:
-            new = Stage(rules, now, bytearray(CAPACITY), bytearray(CAPACITY // 2))
-            self._stages[key] = self._with(new, 0, data + b"\0" * (len(data) % 2), swap=False)
+            self._stages[key] = _with(_empty(rules, now), 0, data + b"\0" * (len(data) % 2))
 
     def due(self, now: float) -> list[tuple[Key, Rules, bytes | None]]:
         """End and return the `idle` strings whose time has come; None for one with a gap."""
@@ -145,15 +144,20 @@ class Staging:
                     del self._stages[old]
             if len(self._stages) >= MOST_STAGES:
                 raise OutboxFullError(f"{MOST_STAGES} strings are staged")
-        return Stage(rules, now, bytearray(CAPACITY), bytearray(CAPACITY // 2))
+        return _empty(rules, now)
 
-    def _with(self, stage: Stage, offset: int, data: bytes, *, swap: bool = True) -> Stage:
-        """Return the stage with a write in it, the old one untouched."""
-        fresh = Stage(stage.rules, stage.last_write, stage.data.copy(), stage.written.copy())
-        count = len(data) // 2
-        fresh.data[2 * offset : 2 * (offset + count)] = text.ordered(data, stage.rules.coding, offset) if swap else data
-        fresh.written[offset : offset + count] = b"\x01" * count
-        return fresh
+
+def _empty(rules: Rules, now: float) -> Stage:
+    return Stage(rules, now, bytearray(CAPACITY), bytearray(CAPACITY // 2))
+
+
+def _with(stage: Stage, offset: int, data: bytes) -> Stage:
+    """Return the stage with ordered data in it, the old one untouched."""
+    fresh = Stage(stage.rules, stage.last_write, stage.data.copy(), stage.written.copy())
+    count = len(data) // 2
+    fresh.data[2 * offset : 2 * (offset + count)] = data
+    fresh.written[offset : offset + count] = b"\x01" * count
+    return fresh
 
 
 def _whole(stage: Stage) -> bytes | None:

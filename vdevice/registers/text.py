@@ -56,9 +56,9 @@ class Coding(NamedTuple):
 DEFAULT = Coding()
 
 
-def coding_of(target: Target) -> Coding:
-    """Return how a target's strings lie in registers."""
-    return Coding(target.byte_order, target.format, target.encoding, target.word_order)
+def coding_of(target: Target | None) -> Coding:
+    """Return how a target's strings lie in registers; None for one whose settings are not known."""
+    return DEFAULT if target is None else Coding(target.byte_order, target.format, target.encoding, target.word_order)
 
 
 def swap_bytes(data: bytes) -> bytes:

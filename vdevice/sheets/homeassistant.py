@@ -36,13 +36,12 @@ modbus:
 def render(config: Config | None) -> str:
     """Return the YAML."""
     targets = tags.targets_of(config)
-    unit = config.modbus.unit_id if config else 1
+    host, port, unit = tags.reach(config)
     number = next(iter(targets), 1)
-    host = config.modbus.listen.host if config else "127.0.0.1"
     head = _HEAD.format(
         number=number, unit=unit, block=1000 * number, words=[0x4869, 0x2100],
-        host=json.dumps("127.0.0.1" if host in {"0.0.0.0", "::"} else host),
-        port=config.modbus.listen.port or 5020 if config else 5020,
+        host=json.dumps(host),
+        port=port,
     )  # fmt: skip
     points = tags.point_tags(config)
     status = [tag for n in targets for tag in tags.target_status_tags(n, mirror=False) if tag.short_name in STATUS]
@@ -50,6 +49,7 @@ def render(config: Config | None) -> str:
     binary = [
         _binary(tag, unit) for tag in (*tags.device_tags(), *tags.discrete_tags(targets)) if tag.space == DISCRETE
     ]
+    # A binary sensor on a register shows its lowest bit, no other.
     binary += [_binary(tag, unit) for tag in points if tag.bit == 0]
     switches = [_switch(tag, unit) for tag in points if tag.space == COIL]
     lists = {"sensors": sensors, "binary_sensors": binary, "switches": switches}
@@ -79,7 +79,7 @@ def _sensor(tag: Tag, unit: int) -> Entry:
     swap = _SWAPS[tag.word_order, tag.byte_order]
     if swap:
         entry["swap"] = swap
-    if tag.scale != 1 or tag.offset:
+    if tag.is_scaled:
         entry |= {"scale": tag.scale, "offset": tag.offset}
     if tag.unit:
         entry["unit_of_measurement"] = tag.unit

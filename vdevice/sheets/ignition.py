@@ -8,8 +8,9 @@ import json
 from typing import Any
 
 from vdevice.config import Config
+from vdevice.registers.layout import LONGEST_WRITE
 from vdevice.sheets import tags
-from vdevice.sheets.tags import COIL, DISCRETE, HOLDING, Tag
+from vdevice.sheets.tags import COIL, DISCRETE, Tag
 
 DEVICE = "vdevice"
 SERVER = "Ignition OPC UA Server"
@@ -25,7 +26,7 @@ def render(config: Config | None) -> str:
     """Return the JSON of a folder with the points and a folder for each target."""
     unit = config.modbus.unit_id if config else 1
     folders = [
-        _folder("device", unit, tags.device_tags()),
+        _folder("device", unit, tags.device_tags(mirror=False)),
         _folder("points", unit, tags.point_tags(config)),
     ]
     for number, target in tags.targets_of(config).items():
@@ -43,7 +44,7 @@ def render(config: Config | None) -> str:
 
 
 def _folder(name: str, unit: int, found: list[Tag]) -> dict[str, Any]:
-    wanted = [tag for tag in found if tag.kind and not (tag.space == HOLDING and tag.access == "read")]
+    wanted = [tag for tag in found if tag.kind]
     return {"name": name, "tagType": "Folder", "tags": [_tag(tag, unit) for tag in wanted]}
 
 
@@ -61,7 +62,7 @@ def _tag(tag: Tag, unit: int) -> dict[str, Any]:
     }
     if tag.unit:
         entry["engUnit"] = tag.unit
-    if tag.scale != 1 or tag.offset:
+    if tag.is_scaled:
         # Two points of the straight line: raw 0 and raw 1.
         entry |= {
             "scaleMode": "Linear", "rawLow": 0, "rawHigh": 1, "scaledLow": tag.offset, "scaledHigh": tag.scale + tag.offset,
@@ -78,8 +79,8 @@ def _address(tag: Tag) -> tuple[str, str]:
     area = _AREAS[tag.space]
     if tag.bit is not None:
         return f"{area}{place}.{tag.bit}", "Boolean"
-    if tag.kind == "string" or tag.kind.startswith("ASCII"):
-        most = tags.LONGEST_WRITE if tag.access == "write" else tag.count
+    if tag.is_text:
+        most = LONGEST_WRITE if tag.access == "write" else tag.count
         return f"{area}S{place}:{2 * min(tag.count, most)}", "String"
     suffix, kind = _SUFFIXES[tag.kind]
     return f"{area}{suffix}{place}", kind

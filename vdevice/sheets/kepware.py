@@ -9,7 +9,7 @@ import io
 
 from vdevice.config import Config
 from vdevice.sheets import tags
-from vdevice.sheets.tags import COIL, DISCRETE, HOLDING, Tag
+from vdevice.sheets.tags import COIL, DISCRETE, Tag
 
 HEADER = (
     "Tag Name", "Address", "Data Type", "Respect Data Type", "Client Access", "Scan Rate", "Scaling", "Raw Low", "Raw High",
@@ -32,13 +32,13 @@ SCAN = 1000
 def render(config: Config | None) -> str:
     """Return the CSV of the points, and of the text and status of each target."""
     targets = tags.targets_of(config)
-    found = [*tags.device_tags(), *tags.point_tags(config), *tags.discrete_tags(targets)]
+    found = [*tags.device_tags(mirror=False), *tags.point_tags(config), *tags.discrete_tags(targets)]
     for number, target in targets.items():
         found += [*tags.text_tags(number, target), *tags.target_status_tags(number, mirror=False)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADER)
-    writer.writerows(_row(tag) for tag in found if tag.kind and not (tag.space == HOLDING and tag.access == "read"))
+    writer.writerows(_row(tag) for tag in found if tag.kind)
     return out.getvalue()
 
 
@@ -60,13 +60,13 @@ def _address(tag: Tag) -> str:
         return f"{tag.reference:06d}"
     if tag.bit is not None:
         return f"{tag.reference}.{tag.bit:02d}"
-    if tag.kind == "string" or tag.kind.startswith("ASCII"):
+    if tag.is_text:
         return f"{tag.reference}.{min(2 * tag.count, LONGEST_STRING)}{'L' if tag.byte_order == 'little' else 'H'}"
     return str(tag.reference)
 
 
 def _scaling(tag: Tag) -> tuple[str | int | float, ...]:
-    if (tag.scale == 1 and not tag.offset) or tag.kind not in _RANGES:
+    if not tag.is_scaled or tag.kind not in _RANGES:
         return ("",) * 8
     low, high = _RANGES[tag.kind]
     ends = (low * tag.scale + tag.offset, high * tag.scale + tag.offset)

@@ -9,7 +9,7 @@ from typing import Any
 
 from vdevice.config import Config, Target
 from vdevice.registers import text
-from vdevice.registers.layout import TARGET_STATUS
+from vdevice.registers.layout import LONGEST_WRITE, TARGET_STATUS
 from vdevice.sheets import tags
 
 _STATUS_ROWS = 16
@@ -38,10 +38,8 @@ return msg;
 def render(config: Config | None) -> str:
     """Return the flow as a JSON array of nodes, a row for each target that takes its strings in one request."""
     targets = tags.targets_of(config) if config else {1: None}
-    listen = config.modbus.listen if config else None
-    host = "127.0.0.1" if listen is None or listen.host in {"0.0.0.0", "::"} else listen.host
-    unit = config.modbus.unit_id if config else 1
-    nodes = [_tab(), _client(host, (listen.port if listen else 0) or 5020, unit)]
+    host, port, unit = tags.reach(config)
+    nodes = [_tab(), _client(host, port, unit)]
     for row, (number, target) in enumerate(targets.items()):
         if target is None or (target.format in {"nul", "fixed"} and target.completion in {"request", "content"}):
             nodes += _row(number, target, unit, 80 + 100 * row)
@@ -65,7 +63,7 @@ def _client(host: str, port: int, unit: int) -> dict[str, Any]:
 
 
 def _row(number: int, target: Target | None, unit: int, y: int) -> list[dict[str, Any]]:
-    coding = text.coding_of(target) if target else text.DEFAULT
+    coding = text.coding_of(target)
     charset = {"utf-8": "utf8", "ascii": "ascii", "latin-1": "latin1", "utf-16-le": "utf16le"}.get(
         coding.charset, "utf8"
     )
@@ -91,7 +89,7 @@ def _row(number: int, target: Target | None, unit: int, y: int) -> list[dict[str
         {**common, "id": ids["encode"], "type": "function", "name": "text to registers", "func": encode, "outputs": 1,
          "timeout": 0, "noerr": 0, "initialize": "", "finalize": "", "libs": [], "x": 350, "y": y, "wires": [[ids["write"]]]},
         {**modbus, "id": ids["write"], "type": "modbus-write", "name": f"write {1000 * number}",
-         "dataType": "MHoldingRegisters", "adr": str(1000 * number), "quantity": str(tags.LONGEST_WRITE), "x": 540, "y": y,
+         "dataType": "MHoldingRegisters", "adr": str(1000 * number), "quantity": str(LONGEST_WRITE), "x": 540, "y": y,
          "wires": [[ids["read"]], []]},
         {**common, "id": ids["poll"], "type": "inject", "name": "poll", "props": [{"p": "payload"}], "repeat": "1",
          "crontab": "", "once": False, "onceDelay": 0.1, "topic": "", "payload": "", "payloadType": "date", "x": 540,

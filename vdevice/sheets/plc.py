@@ -7,7 +7,7 @@ SCL for TIA Portal with the instruction MB_CLIENT (Siemens "MB_CLIENT: Communica
 
 from vdevice.config import Config, Target
 from vdevice.registers import text
-from vdevice.registers.layout import COMMIT, MIRROR
+from vdevice.registers.layout import COMMIT, LONGEST_WRITE, MIRROR
 from vdevice.sheets import tags
 
 
@@ -19,8 +19,8 @@ def structured_text(config: Config | None) -> str:
         number=number,
         description=_comment(target),
         block=1000 * number,
-        words=tags.LONGEST_WRITE,
-        last=tags.LONGEST_WRITE - 1,
+        words=LONGEST_WRITE,
+        last=LONGEST_WRITE - 1,
         status=1000 * number + MIRROR + 10,
         high="2 * i + 1" if little else "2 * i",
         low="2 * i" if little else "2 * i + 1",
@@ -33,13 +33,14 @@ def scl(config: Config | None) -> str:
     """Return the function block for TIA Portal, for the first target whose format is s7-string, or target 7."""
     number, target = _target(config, "s7-string")
     block = 1000 * number
-    address = config.modbus.listen if config else None
-    host = address.host if address and address.host.count(".") == 3 and address.host != "0.0.0.0" else "127.0.0.1"
+    host, port, unit = tags.reach(config)
+    if host.count(".") != 3:
+        host = "127.0.0.1"
     a, b, c, d = host.split(".")
     return _SCL.format(
         number=number, description=_comment(target), reference=tags.REFERENCES[tags.HOLDING] + block,
         status_reference=tags.REFERENCES[tags.HOLDING] + block + MIRROR + 10, a=a, b=b, c=c, d=d,
-        port=(address.port if address else 0) or 5020, unit=config.modbus.unit_id if config else 1,
+        port=port, unit=unit,
         hint=_hint(target, "s7-string"),
     )  # fmt: skip
 

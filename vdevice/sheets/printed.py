@@ -5,6 +5,8 @@ import io
 import json
 from collections.abc import Iterable
 
+import msgspec
+
 from vdevice.config import Config, Target
 from vdevice.config.converter import enabled
 from vdevice.model import ErrorCode
@@ -32,6 +34,7 @@ ERRORS = {
 }
 
 EXAMPLE = "Hi!"
+_HOLDING, _INPUT = tags.REFERENCES[tags.HOLDING], tags.REFERENCES[tags.INPUT]
 
 
 def lines(config: Config | None) -> list[Line]:
@@ -61,7 +64,7 @@ def _coding(tag: Tag) -> str:
         words.append("high word first" if tag.word_order == "big" else "low word first")
     if tag.byte_order == "little":
         words.append("first character in the low byte" if tag.kind == "string" else "bytes swapped")
-    if tag.scale != 1 or tag.offset:
+    if tag.is_scaled:
         words.append(f"value = register · {tag.scale:g}{f' {tag.offset:+g}' if tag.offset else ''}")
     return ", ".join(words)
 
@@ -111,21 +114,21 @@ def to_markdown(config: Config | None) -> str:
 
 def _how_to_send(number: int, target: Target | None) -> str:
     """Return the steps for one target."""
-    block, coding = 1000 * number, text.coding_of(target) if target else text.DEFAULT
+    block, coding = 1000 * number, text.coding_of(target)
     words = text.encode(EXAMPLE, coding).hex().upper()
     return _STEPS.format(
         how=_how(target), example=EXAMPLE, write=_write_step(number, target),
         words=" ".join(words[place : place + 4] for place in range(0, len(words), 4)),
         accepted=block + 14, finished=block + 15, error=block + 10,
         accepted_mirror=block + MIRROR + 14, finished_mirror=block + MIRROR + 15, error_mirror=block + MIRROR + 10,
-        input_reference=300_001 + block + 14, mirror_reference=400_001 + block + MIRROR + 14,
+        input_reference=_INPUT + block + 14, mirror_reference=_HOLDING + block + MIRROR + 14,
     )  # fmt: skip
 
 
 def _write_step(number: int, target: Target | None) -> str:
     """Return how the registers are written, and which answer is the promise."""
     block = 1000 * number
-    where = f"holding register {block} (reference {400_001 + block})"
+    where = f"holding register {block} (reference {_HOLDING + block})"
     match target.completion if target else "request":
         case "content":
             return (
@@ -135,7 +138,7 @@ def _write_step(number: int, target: Target | None) -> str:
         case "commit":
             return (
                 f"Write them with FC16 (or FC06) from {where} on, in any order; then write the length in bytes, or 0 = up to "
-                f"the first NUL, to {block + COMMIT} (reference {400_001 + block + COMMIT}). The answer to that last write "
+                f"the first NUL, to {block + COMMIT} (reference {_HOLDING + block + COMMIT}). The answer to that last write "
                 "means that the string is on disk."
             )
         case "idle":
@@ -148,21 +151,19 @@ def _write_step(number: int, target: Target | None) -> str:
 
 def _how(target: Target | None) -> str:
     """Return how a target wants its strings, in one sentence."""
-    settings = target or None
-    form = settings.format if settings else "nul"
-    order = "low" if settings and settings.byte_order == "little" else "high"
+    coding = text.coding_of(target)
+    order = "low" if coding.byte_order == "little" else "high"
+    first = "low" if coding.word_order == "little" else "high"
+    characters = f"two characters a register, the first one in the {order} byte"
     layout = {
-        "nul": f"two characters a register, the first one in the {order} byte, ended by a NUL or by the end of the write",
-        "fixed": f"two characters a register, the first one in the {order} byte, padded with NULs or blanks",
-        "length16": f"register 0 = length in bytes, then two characters a register, the first one in the {order} byte",
-        "length32": "registers 0 and 1 = length in bytes, "
-        + ("low" if settings and settings.word_order == "little" else "high")
-        + f" word first, then two characters a register, the first one in the {order} byte",
+        "nul": f"{characters}, ended by a NUL or by the end of the write",
+        "fixed": f"{characters}, padded with NULs or blanks",
+        "length16": f"register 0 = length in bytes, then {characters}",
+        "length32": f"registers 0 and 1 = length in bytes, {first} word first, then {characters}",
         "s7-string": "a STEP 7 STRING as it lies in memory: greatest length, length, characters",
         "s7-wstring": "a STEP 7 WSTRING as it lies in memory: greatest length, length, UTF-16 characters",
-    }[form]
-    encoding = text.coding_of(settings).charset if settings else "utf-8"
-    return f"{layout}; {encoding}"
+    }[coding.format]
+    return f"{layout}; {coding.charset}"
 
 
 def _completion(target: Target | None) -> str:
@@ -184,7 +185,7 @@ def _place(number: int, target: Target | None) -> str:
     where = f"{block}..{block + TEXT - 1}"
     status = f"{block}..{block + STATUS - 1}"
     mirror = f"{block + MIRROR}..{block + 999}"
-    start = f"| {number} | {where} | {400_001 + block} | {status} | {mirror} |"
+    start = f"| {number} | {where} | {_HOLDING + block} | {status} | {mirror} |"
     if target is None:
         return f"{start}  |  |"
     repeated = "; a text like the last one is not sent again" if target.trigger == "change" else ""
@@ -193,14 +194,8 @@ def _place(number: int, target: Target | None) -> str:
 
 
 def _pattern() -> list[Tag]:
-    return [_renamed(tag) for tag in (*tags.text_tags(0, None), *tags.target_status_tags(0))]
-
-
-def _renamed(tag: Tag) -> Tag:
-    return Tag(
-        name=tag.name.replace("target/0", "target/n"), space=tag.space, address=tag.address, count=tag.count,
-        kind=tag.kind, access=tag.access, meaning=tag.meaning, unit=tag.unit,
-    )  # fmt: skip
+    found = (*tags.text_tags(0, None), *tags.target_status_tags(0))
+    return [msgspec.structs.replace(tag, name=tag.name.replace("target/0", "target/n")) for tag in found]
 
 
 def _table(rows: Iterable[Tag], config: Config | None, base: str = "") -> str:

@@ -6,16 +6,14 @@ import msgspec
 
 from vdevice.config import Config, Target
 from vdevice.config.schema import Order, Point
-from vdevice.model import TARGETS
-from vdevice.registers.layout import COMMIT, DEVICE_STATUS, DISCRETE_BLOCKS, MIRROR, POINTS, TARGET_STATUS, TEXT, Row
+from vdevice.model import POINTS, TARGETS
+from vdevice.registers.layout import COMMIT, DEVICE_STATUS, DISCRETE_BLOCKS, MIRROR, TARGET_STATUS, TEXT, Row
 
 HOLDING, INPUT, DISCRETE, COIL = "holding register", "input register", "discrete input", "coil"
 REFERENCES = {HOLDING: 400_001, INPUT: 300_001, DISCRETE: 100_001, COIL: 1}
 """What is added to an address for the six-digit reference that many tools show."""
 
 DISCRETE_NAMES = ("busy", "last_failed", "enabled")
-LONGEST_WRITE = 123
-"""Registers of one FC16 request."""
 
 
 class Tag(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +39,16 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
         return self.name.partition(".")[2] if self.name.startswith(("device.", "target/")) else self.name
 
     @property
+    def is_text(self) -> bool:
+        """Whether the registers hold characters."""
+        return self.kind == "string" or self.kind.startswith("ASCII")
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the registers hold another number than the value."""
+        return self.scale != 1 or self.offset != 0
+
+    @property
     def reference(self) -> int:
         """The six-digit reference."""
         return self.address + REFERENCES[self.space]
@@ -51,13 +59,21 @@ def targets_of(config: Config | None) -> dict[int, Target | None]:
     return dict.fromkeys(TARGETS) if config is None else dict(sorted(config.targets.items()))
 
 
-def device_tags() -> list[Tag]:
+def reach(config: Config | None) -> tuple[str, int, int]:
+    """Return host, port and unit id for a client of the device; the defaults where they are not known."""
+    if config is None:
+        return "127.0.0.1", 5020, 1
+    listen = config.modbus.listen
+    return listen.reachable_host, listen.port or 5020, config.modbus.unit_id
+
+
+def device_tags(*, mirror: bool = True) -> list[Tag]:
     """Return the device block but for its points."""
     healthy = Tag(
         name="device.healthy", space=DISCRETE, address=0, count=1, kind="bool", access="read",
         meaning="strings can be accepted and are delivered",
     )  # fmt: skip
-    return [healthy, *status_tags(DEVICE_STATUS, 0, "device")]
+    return [healthy, *status_tags(DEVICE_STATUS, 0, "device", mirror=mirror)]
 
 
 def image_tags() -> list[Tag]:
