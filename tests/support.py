@@ -12,6 +12,7 @@ from vdevice.app import App
 from vdevice.config import Config, Target
 from vdevice.config.load import parse
 from vdevice.model import Event, new_event_id
+from vdevice.outbox.api import Outbox
 from vdevice.outbox.sqlite import SqliteOutbox
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -167,14 +168,16 @@ def event_of(value: str, at: float = 1_750_000_000.0) -> Event:
     return Event(new_event_id(at), 7, value, at, "10.0.0.5", "target/7", value)
 
 
-def fill_disk(outbox: SqliteOutbox) -> None:
+def fill_disk(outbox: Outbox) -> None:
     """Let every write of the outbox's writer process fail, as a full or broken disk would."""
+    assert isinstance(outbox, SqliteOutbox)
     assert outbox.writer_pid
     resource.prlimit(outbox.writer_pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 
 
-def empty_disk(outbox: SqliteOutbox) -> None:
+def empty_disk(outbox: Outbox) -> None:
     """Let the outbox's writer write again."""
+    assert isinstance(outbox, SqliteOutbox)
     assert outbox.writer_pid
     resource.prlimit(outbox.writer_pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 

@@ -1,4 +1,4 @@
-"""Builds the device and runs it in one TaskGroup: reload on SIGHUP, shutdown in order.
+"""Builds the device, or the half of it that its role names, and runs it in one TaskGroup: reload, shutdown in order.
 
 The order of the end: listen no more, answer what was received, let what is being sent end, close the outbox.
 """
@@ -25,7 +25,8 @@ from vdevice.dispatch.sender import Sender
 from vdevice.errors import ConfigError, OutboxFailingError
 from vdevice.modbus.server import DeviceServer
 from vdevice.modbus.unit import Unit
-from vdevice.outbox.sqlite import SqliteOutbox
+from vdevice.model import Stored
+from vdevice.outbox.api import Role, open_outbox
 
 T = TypeVar("T")
 PROBE = 1.0
@@ -43,45 +44,64 @@ log = structlog.get_logger()
 
 
 class App:
-    """A running device; `address` is where it listens, `reload` takes the config file anew."""
+    """A running device; `address` is where it listens, `reload` takes the config file anew.
 
-    def __init__(self, config: Config, path: Path | None = None) -> None:
+    In the role of a device it has no dispatcher, in the role of a dispatcher it does not listen.
+    """
+
+    def __init__(self, config: Config, path: Path | None = None, role: Role = "all") -> None:
         self.config = config
         self.board = Board()
         self.address = ""
         self._path = path
-        self.outbox = SqliteOutbox(config.outbox_file, self.board, config.outbox.max_messages)
+        self._role = role
+        self.outbox = open_outbox(config, self.board, role)
+        self.outbox.on_stored = _log_accepted
         self.sender = Sender()
         self.dispatcher = Dispatcher(config, self.outbox, self.board, self.sender)
         self.unit = Unit(config, self.outbox, self.board)
-        self._server: DeviceServer | None = None
+        self._server = DeviceServer(config, self.unit, self.board)
+        self._show(config)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["App"]:
         """Run the device while the block runs, and end it in order."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(RESOLVER_THREADS, "resolver"))
         async with self.outbox, self.sender:
-            server = DeviceServer(self.config, self.unit, self.board)
-            self._server = server
-            self.address = await server.start()
+            if self._role != "dispatcher":
+                self.address = await self._server.start()
             async with asyncio.TaskGroup() as group:
-                started = asyncio.Event()
-                dispatching = group.create_task(self.dispatcher.run(started))
-                await started.wait()
-                tasks = [
-                    group.create_task(work)
-                    for work in (server.sweep(), self.unit.writes.run(), self._probe(), self._retain())
-                ]
-                log.info("running", version=__version__, modbus=self.address, targets=len(self.config.targets))
+                tasks = [group.create_task(self._probe()), group.create_task(self._retain())]
+                if self._role != "device":
+                    started = asyncio.Event()
+                    tasks.append(group.create_task(self.dispatcher.run(started)))
+                    await started.wait()
+                if self._role != "dispatcher":
+                    tasks += [group.create_task(self._server.sweep()), group.create_task(self.unit.writes.run())]
+                log.info(
+                    "running",
+                    version=__version__,
+                    role=self._role,
+                    modbus=self.address or None,
+                    targets=len(self.config.targets),
+                )
                 try:
                     yield self
                 finally:
-                    await server.drain(GRACE)
-                    await self.unit.writes.finish()
-                    await self.dispatcher.drain(GRACE)
-                    for task in (dispatching, *tasks):
+                    await self._end()
+                    for task in tasks:
                         task.cancel()
             log.info("stopped", waiting=self.board.waiting)
+
+    async def _end(self) -> None:
+        if self._role != "dispatcher":
+            await self._server.drain(GRACE)
+            await self.unit.writes.finish()
+        if self._role != "device":
+            await self.dispatcher.drain(GRACE)
+
+    def _show(self, config: Config) -> None:
+        self.board.configure({number: target.enabled for number, target in config.targets.items()})
 
     def reload(self) -> bool:
         """Take the config file anew; a wrong one is refused and the old one stays."""
@@ -100,11 +120,12 @@ class App:
             if new != old:
                 log.warning("needs a restart", setting=name, until_then=str(old))
         self.config = config
-        self.outbox.max_messages = config.outbox.max_messages
+        self._show(config)
+        self.outbox.apply(config)
         self.unit.apply(config)
-        self.dispatcher.apply(config)
-        if self._server:
-            self._server.apply(config)
+        if self._role != "device":
+            self.dispatcher.apply(config)
+        self._server.apply(config)
         log.info("config loaded", targets=len(config.targets))
         return True
 
@@ -123,9 +144,15 @@ class App:
             await asyncio.sleep(RETENTION)
 
 
-async def run(path: Path, ready: Callable[[App], None] | None = None) -> None:
+def _log_accepted(stored: list[Stored]) -> None:
+    for item in stored:
+        event = item.event
+        log.info("accepted", event_id=event.id, target=event.target, client=event.source_connection)
+
+
+async def run(path: Path, role: Role = "all", ready: Callable[[App], None] | None = None) -> None:
     """Run the device of a config file until SIGINT or SIGTERM. Raises VdeviceError where it cannot start."""
-    app = App(load(path), path)
+    app = App(load(path), path, role)
     # What is there now stays; and the events that wait are no garbage, however often one looks.
     gc.collect()
     gc.freeze()

@@ -6,6 +6,7 @@ the disk: the outbox keeps the counters and puts them here.
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 import msgspec
 
@@ -13,7 +14,10 @@ from vdevice.model import TARGETS, ErrorCode, Outcome, TargetStatus, Verdict
 
 
 class TargetState(msgspec.Struct):
-    """What is known of one target. Times are UTC seconds, `latency_ms` is accept to delivery."""
+    """What is known of one target. Times are UTC seconds, `latency_ms` is accept to delivery.
+
+    `sending` and `retrying` count the events that this process has; another one that shares the outbox may have some.
+    """
 
     configured: bool = False
     enabled: bool = False
@@ -23,6 +27,8 @@ class TargetState(msgspec.Struct):
     discarded: int = 0
     sending: int = 0
     retrying: int = 0
+    sending_elsewhere: bool = False
+    retrying_elsewhere: bool = False
     attempts: int = 0
     http_status: int = 0
     latency_ms: int = 0
@@ -43,9 +49,9 @@ class TargetState(msgspec.Struct):
             return TargetStatus.NOT_CONFIGURED
         if not self.enabled:
             return TargetStatus.DISABLED
-        if self.sending:
+        if self.sending or self.sending_elsewhere:
             return TargetStatus.SENDING
-        if self.retrying:
+        if self.retrying or self.retrying_elsewhere:
             return TargetStatus.WAITING_TO_RETRY
         return TargetStatus.QUEUED if self.queued > 0 else TargetStatus.IDLE
 
@@ -71,6 +77,11 @@ class Board:
     def healthy(self) -> bool:
         """Strings can be accepted and are delivered."""
         return self.delivering and not self.outbox_failing and not self.outbox_full
+
+    def configure(self, enabled: Mapping[int, bool]) -> None:
+        """Show which targets there are, and which of them are enabled."""
+        for number, state in self.targets.items():
+            state.configured, state.enabled = number in enabled, enabled.get(number, False)
 
     def count(self, target: int, *, accepted: int = 0, delivered: int = 0, failed: int = 0, discarded: int = 0) -> None:
         """Add to the counters of a target and to what waits in all."""

@@ -113,8 +113,27 @@ def test_sections_of_later_versions_are_refused_by_name(section: str) -> None:
     assert "not in this version yet" in problems(f"[{section}]\n")[section]
 
 
-def test_nats_is_refused_by_name() -> None:
-    assert "not in this version yet" in problems('[outbox]\nurl = "nats://h:4222"')["outbox.url"]
+@pytest.mark.parametrize(
+    ("settings", "path", "words"),
+    [
+        ('url = "nats://u:p@h:4222"', "outbox.url", "credentials"),
+        ('url = "nats://h:4222,nats://"', "outbox.url", "no NATS server"),
+        ('url = "nats://h:port"', "outbox.url", "no NATS server"),
+        ('url = "redis://h"', "outbox.url", "no outbox"),
+        ("replicas = 3", "outbox.replicas", "nats:// outbox only"),
+        ('tls_ca = "ca.pem"', "outbox.tls_ca", "nats:// outbox only"),
+        ('url = "tls://h"\ncredentials = "none.creds"', "outbox.credentials", "not there"),
+        ('url = "tls://h"\ntls_cert = "none.pem"', "outbox.tls_cert", "not there"),
+    ],
+)
+def test_settings_of_the_outbox_that_cannot_work(settings: str, path: str, words: str) -> None:
+    assert words in problems(f"[outbox]\n{settings}")[path]
+
+
+def test_a_nats_url_names_the_servers_of_a_cluster() -> None:
+    url = "nats://a:4222, b:4223,nats://[::1]:4224/"
+    outbox = parse(f'[outbox]\nurl = "{url}"\nreplicas = 3', Path()).outbox
+    assert outbox.servers == ["nats://a:4222", "nats://b:4223", "nats://[::1]:4224"]
 
 
 def test_secrets_come_from_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.support import Peer, Recorder, device, fc16, free_port, peer, until
+from vdevice.outbox.sqlite import SqliteOutbox
 
 TARGETS = (1, 2, 3, 4)
 KILLS = 10
@@ -57,6 +58,7 @@ async def test_a_writer_that_is_killed_loses_no_answered_string(recorder: Record
         for _ in range(KILLS):
             before = sum(map(len, answered.values()))
             await until(lambda before=before: sum(map(len, answered.values())) > before + 40, 30)  # type: ignore[misc]
+            assert isinstance(app.outbox, SqliteOutbox)
             assert app.outbox.writer_pid
             os.kill(app.outbox.writer_pid, signal.SIGKILL)
         stop.set()

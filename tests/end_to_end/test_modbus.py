@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from tests.support import Peer, Recorder, device, fc16, peer, until
 from vdevice.app import App
+from vdevice.outbox.sqlite import SqliteOutbox
 
 OTHERS = """
 [targets.8]
@@ -230,7 +231,9 @@ async def test_shutdown_answers_what_was_received(recorder: Recorder, tmp_path: 
         reader, writer = await asyncio.open_connection(*app.address.split(":"))
         plc = Peer(reader, writer)
         writer.write(b"".join(plc.frame(fc16(7000, "x")) for _ in range(16)))
-        await until(lambda: app.board.targets[7].accepted + app.outbox._arriving > 0)
+        outbox = app.outbox
+        assert isinstance(outbox, SqliteOutbox)
+        await until(lambda: app.board.targets[7].accepted + outbox._arriving > 0)
         await stack.aclose()
         answers = [(await plc.answer())[2][0] for _ in range(16)]
         assert answers == [16] * 16

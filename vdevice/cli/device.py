@@ -24,6 +24,7 @@ from vdevice.cli.options import (
 from vdevice.errors import DeviceError
 from vdevice.modbus.client import DeviceClient, connect
 from vdevice.model import TARGETS, ErrorCode, TargetStatus
+from vdevice.outbox.api import Role
 from vdevice.registers import text as texts
 from vdevice.registers.layout import LONGEST_WRITE
 from vdevice.sheets.printed import ERRORS
@@ -37,10 +38,17 @@ SETTLED = 0.2
 Format = Annotated[logs.LogFormat, Parameter(env_var="VDEVICE_LOG_FORMAT", help="How log lines look.")]
 
 
-def run(*, config: ConfigPath = DEFAULT_CONFIG, log_format: Format = "auto") -> None:
+def run(
+    *,
+    config: ConfigPath = DEFAULT_CONFIG,
+    role: Annotated[
+        Role, Parameter(help="device takes strings, dispatcher delivers them; they share a nats:// outbox.")
+    ] = "all",
+    log_format: Format = "auto",
+) -> None:
     """Run the device until Ctrl-C or SIGTERM; SIGHUP makes it read its config again."""
     logs.configure(log_format)
-    device_app.run_loop(device_app.run(config))
+    device_app.run_loop(device_app.run(config, role))
 
 
 def demo(*, once: Annotated[bool, Parameter(negative="", help="Stop after the nine writes.")] = False) -> int:

@@ -9,9 +9,10 @@ import json
 import re
 from collections.abc import Iterator
 from email.message import Message
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from vdevice.config.schema import IDLE_MS, Config, Target
+from vdevice.config.schema import IDLE_MS, Config, Outbox, Target
 from vdevice.errors import Problem
 
 PARAMETERS = frozenset({"get", "delete", "post-urlencoded", "post-multipart"})
@@ -83,14 +84,41 @@ def check_target(target: Target) -> list[Problem]:
 def check_config(config: Config) -> list[Problem]:
     """Return what is wrong across the sections."""
     problems = []
-    url = config.outbox.url
-    if url.startswith("nats://"):
-        problems.append(Problem("outbox.url", "NATS is not in this version yet; use sqlite:///vdevice.db"))
-    elif not url.startswith("sqlite:///") or not url.removeprefix("sqlite:///"):
-        problems.append(Problem("outbox.url", f"{url!r} is no outbox; write sqlite:///vdevice.db"))
+    problems += [Problem(f"outbox.{key}", message) for key, message in _outbox(config.outbox)]
     if config.delivery.backoff_max < config.delivery.backoff:
         problems.append(Problem("delivery.backoff_max", "is below backoff; make it at least as long"))
     return problems
+
+
+def _outbox(outbox: Outbox) -> Iterator[tuple[str, str]]:
+    url = outbox.url
+    if outbox.is_nats:
+        yield from _servers(outbox.servers)
+        yield from _certificates(outbox)
+        if outbox.credentials is not None and not outbox.credentials.is_file():
+            yield "credentials", _not_there(outbox.credentials)
+        return
+    if not url.startswith("sqlite:///") or not url.removeprefix("sqlite:///"):
+        yield "url", f"{url!r} is no outbox; write sqlite:///vdevice.db, or nats://host:4222"
+    for key in ("credentials", "tls_ca", "tls_cert", "tls_key"):
+        if getattr(outbox, key):
+            yield key, "is used by a nats:// outbox only; remove it"
+    if outbox.replicas != 1:
+        yield "replicas", "is used by a nats:// outbox only; remove it"
+
+
+def _servers(servers: list[str]) -> Iterator[tuple[str, str]]:
+    for server in servers:
+        if "@" in server:
+            yield "url", "holds credentials; put them into a file of NATS, and name it as outbox.credentials"
+            return
+        try:
+            parts = urlsplit(server)
+            whole = parts.hostname and parts.port != 0 and not parts.path and not parts.query
+        except ValueError:
+            whole = False
+        if not whole:
+            yield "url", f"{server!r} is no NATS server; write nats://host:4222, several with a comma between them"
 
 
 def _strings(target: Target) -> Iterator[tuple[str, str]]:
@@ -207,11 +235,19 @@ def _no_constant(name: str) -> None:
 
 
 def _tls(target: Target) -> Iterator[tuple[str, str]]:
-    for key in ("tls_ca", "tls_cert", "tls_key"):
-        file = getattr(target, key)
-        if file is not None and not file.is_file():
-            yield key, f"names {file.name!r}, which is not there; a relative path starts at the config's folder"
-    if target.tls_key and not target.tls_cert:
-        yield "tls_key", "goes with tls_cert; add it"
+    yield from _certificates(target)
     if target.proxy and not re.match(r"http://[^/\s]+/?$", target.proxy.reveal()):
         yield "proxy", "is not an HTTP proxy; write it like http://10.0.0.1:3128"
+
+
+def _certificates(section: Target | Outbox) -> Iterator[tuple[str, str]]:
+    for key in ("tls_ca", "tls_cert", "tls_key"):
+        file = getattr(section, key)
+        if file is not None and not file.is_file():
+            yield key, _not_there(file)
+    if section.tls_key and not section.tls_cert:
+        yield "tls_key", "goes with tls_cert; add it"
+
+
+def _not_there(file: Path) -> str:
+    return f"names {file.name!r}, which is not there; a relative path starts at the config's folder"

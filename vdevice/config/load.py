@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -11,6 +11,8 @@ from vdevice.config.decode import decode
 from vdevice.config.schema import Config, Delivery, Device, Files, Modbus, Outbox, Point, Rule, Target
 from vdevice.errors import ConfigError, Problem
 from vdevice.model import TARGETS
+
+S = TypeVar("S", Target, Outbox)
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "device": Device,
@@ -55,6 +57,7 @@ def parse(text: str, folder: Path) -> Config:
     rules = _rules(raw.get("rules", []), "rules", folder, problems)
     problems.extend(converter.check(points, rules, targets))
     if all(sections.get(name) is not None for name in SECTIONS):
+        sections["outbox"] = _with_paths(sections["outbox"], folder, "credentials")
         config = Config(
             folder=folder, targets=targets, points=tuple(points.values()), rules=tuple(rules.values()), **sections
         )
@@ -143,6 +146,6 @@ def _rules(raw: Any, path: str, folder: Path, problems: list[Problem]) -> dict[s
     return rules
 
 
-def _with_paths(target: Target, folder: Path) -> Target:
-    files = {key: getattr(target, key) for key in ("tls_ca", "tls_cert", "tls_key")}
-    return msgspec.structs.replace(target, **{key: folder / file for key, file in files.items() if file})
+def _with_paths(section: S, folder: Path, *keys: str) -> S:
+    files = {key: getattr(section, key) for key in ("tls_ca", "tls_cert", "tls_key", *keys)}
+    return msgspec.structs.replace(section, **{key: folder / file for key, file in files.items() if file})

@@ -18,6 +18,7 @@ Seconds = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 IDLE_MS = 500
+NATS_SCHEMES = ("nats://", "tls://")
 Success = int | Annotated[str, Meta(pattern="^[1-5]xx$")]
 
 
@@ -102,12 +103,31 @@ class Modbus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outbox(msgspec.Struct, frozen=True, kw_only=True):
-    """[outbox]: where strings wait. `keep_failed` is in days, `keep_delivered` in hours."""
+    """[outbox]: where strings wait. `keep_failed` is in days, `keep_delivered` in hours.
+
+    The settings from `replicas` on are for nats://, whose URL may name several servers of one cluster.
+    """
 
     url: str = "sqlite:///vdevice.db"
     max_messages: Count = 100_000
     keep_failed: Seconds = 30
     keep_delivered: Seconds = 24
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    credentials: Path | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def is_nats(self) -> bool:
+        """Whether strings wait in NATS JetStream."""
+        return self.url.startswith(NATS_SCHEMES)
+
+    @property
+    def servers(self) -> list[str]:
+        """The servers of a nats:// URL, each with its own scheme."""
+        scheme, _, rest = self.url.partition("://")
+        return [f"{scheme}://{server.strip().removeprefix(f'{scheme}://').rstrip('/')}" for server in rest.split(",")]
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

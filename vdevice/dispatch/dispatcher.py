@@ -11,7 +11,7 @@ from vdevice.dispatch.lane import Lane
 from vdevice.dispatch.sender import Sender
 from vdevice.errors import BuildError, FileRefusedError, OutboxFailingError
 from vdevice.model import ErrorCode, Outcome, Stored, Verdict
-from vdevice.outbox.sqlite import SqliteOutbox
+from vdevice.outbox.api import Outbox
 from vdevice.webhooks import http
 
 GONE = "the target was removed from the config"
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 class Dispatcher:
     """All lanes. `run` works until it is cancelled; `apply` takes a new config at any moment."""
 
-    def __init__(self, config: Config, outbox: SqliteOutbox, board: Board, sender: Sender) -> None:
+    def __init__(self, config: Config, outbox: Outbox, board: Board, sender: Sender) -> None:
         self._config = config
         self._outbox = outbox
         self._board = board
@@ -36,7 +36,6 @@ class Dispatcher:
         try:
             async with asyncio.TaskGroup() as self._group:
                 self.apply(self._config)
-                self._outbox.on_stored = self._offer
                 self._outbox.on_outside_change = self._look_again
                 self._board.delivering = True
                 started.set()
@@ -53,16 +52,14 @@ class Dispatcher:
             del self._lanes[number]
             for worker in self._workers.pop(number):
                 worker.cancel()
-        for number, state in self._board.targets.items():
-            target = config.targets.get(number)
-            state.configured, state.enabled = target is not None, bool(target and target.enabled)
-            if target:
-                self._open_lane(target)
-            elif state.queued > 0:
-                self._spawn(self._fail_waiting(number))
+        for target in config.targets.values():
+            self._open_lane(target)
+        self._outbox.serve(config.targets.values(), self._offer)
+        self._fail_removed()
 
     async def drain(self, seconds: float) -> None:
         """Take nothing more from the lanes, and give what is being sent some time to end."""
+        self._outbox.serve((), lambda _stored: None)
         deadline = time.monotonic() + seconds
         for number, workers in self._workers.items():
             if not self._board.targets[number].sending:
@@ -90,18 +87,23 @@ class Dispatcher:
 
     def _offer(self, stored: list[Stored]) -> None:
         for item in stored:
-            event = item.event
-            log.info("accepted", event_id=event.id, target=event.target, client=event.source_connection)
-            lane = self._lanes.get(event.target)
+            lane = self._lanes.get(item.event.target)
             if lane:
                 lane.offer(item)
             elif self._group:
                 # Its target went away while it was committed.
-                self._spawn(self._fail_waiting(event.target))
+                self._spawn(self._fail_waiting(item.event.target))
 
     def _look_again(self) -> None:
         for lane in self._lanes.values():
             lane.look_again()
+        self._fail_removed()
+
+    def _fail_removed(self) -> None:
+        """Make dead letters of what waits for targets without a config."""
+        for number, state in self._board.targets.items():
+            if number not in self._lanes and state.queued > 0:
+                self._spawn(self._fail_waiting(number))
 
     async def _fail_waiting(self, number: int) -> None:
         try:

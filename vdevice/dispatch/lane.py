@@ -21,7 +21,7 @@ from vdevice.config import Target
 from vdevice.dispatch import backoff
 from vdevice.errors import OutboxFailingError
 from vdevice.model import ErrorCode, Outcome, Stored, Verdict
-from vdevice.outbox.sqlite import SqliteOutbox
+from vdevice.outbox.api import Outbox
 
 T = TypeVar("T")
 WINDOW = 64
@@ -41,7 +41,7 @@ class Lane:
     def __init__(
         self,
         target: Target,
-        outbox: SqliteOutbox,
+        outbox: Outbox,
         board: Board,
         attempt: Callable[[Target, Stored], Awaitable[Outcome]],
     ) -> None:

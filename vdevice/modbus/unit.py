@@ -20,7 +20,7 @@ from vdevice.errors import VdeviceError
 from vdevice.modbus import pdu
 from vdevice.modbus.pdu import Identify, Read, ReadWrite, Refused, Request, ServerId, WriteBits, WriteRegisters
 from vdevice.modbus.writes import Client, Pending, Writes
-from vdevice.outbox.sqlite import SqliteOutbox
+from vdevice.outbox.api import Outbox
 from vdevice.registers import layout
 from vdevice.registers.layout import Space
 
@@ -54,7 +54,7 @@ class _Control:
 class Unit:
     """The device as Modbus sees it."""
 
-    def __init__(self, config: Config, outbox: SqliteOutbox, board: Board) -> None:
+    def __init__(self, config: Config, outbox: Outbox, board: Board) -> None:
         self._board = board
         self.writes = Writes(config, outbox, board)
         self._take(config)

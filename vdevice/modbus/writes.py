@@ -21,7 +21,7 @@ from vdevice.converter.rules import Change, Converter, Origin
 from vdevice.errors import OutboxFailingError, OutboxFullError, StageError, TextError
 from vdevice.modbus.pdu import Refused
 from vdevice.model import Event, Stored, new_event_id
-from vdevice.outbox.sqlite import SqliteOutbox
+from vdevice.outbox.api import Outbox
 from vdevice.registers import layout, staging, text
 from vdevice.registers.staging import Key, Rules, Staging
 
@@ -53,7 +53,7 @@ class Pending(NamedTuple):
 class Writes:
     """The write half of the unit, with the process image and the strings in several writes."""
 
-    def __init__(self, config: Config, outbox: SqliteOutbox, board: Board) -> None:
+    def __init__(self, config: Config, outbox: Outbox, board: Board) -> None:
         self._outbox = outbox
         self._board = board
         self._staging = Staging()

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any, NamedTuple, Self, cast
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self, cast
 import msgspec
 
 from vdevice.board import Board
+from vdevice.config import Config, Target
 from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
 from vdevice.model import ErrorCode, Event, Outcome, Stored, Verdict
 from vdevice.outbox import database, messages
@@ -74,14 +75,15 @@ class _Link(asyncio.SubprocessProtocol):
 class SqliteOutbox:
     """The open outbox of a running device; `async with` owns its lock and its writer process.
 
-    `on_stored` is called on the event loop with what each commit stored, before its futures are done;
-    `on_outside_change` when another process (the command line) has replayed or discarded events.
+    `on_stored`, and the `offer` of `serve`, are called on the event loop with what each commit stored, before its futures
+    are done; `on_outside_change` when another process (the command line) has replayed or discarded events.
     """
 
     def __init__(self, file: Path, board: Board, max_messages: int) -> None:
-        self.max_messages = max_messages
+        self._max_messages = max_messages
         self.on_stored: Callable[[list[Stored]], None] = lambda _stored: None
         self.on_outside_change: Callable[[], None] = lambda: None
+        self._offer: Callable[[list[Stored]], None] = lambda _stored: None
         self._file = file
         self._board = board
         self._arriving = 0
@@ -113,6 +115,14 @@ class SqliteOutbox:
         await asyncio.shield(self._stop())
         self._stack.close()
 
+    def apply(self, config: Config) -> None:
+        """Go on with another config."""
+        self._max_messages = config.outbox.max_messages
+
+    def serve(self, _targets: Collection[Target], offer: Callable[[list[Stored]], None]) -> None:
+        """Offer from now on what is stored, for whichever target; what waits already is to be fetched."""
+        self._offer = offer
+
     def put(self, events: Sequence[Event], changed_only: frozenset[int] = frozenset()) -> asyncio.Future[list[Stored]]:
         """Store the events of one request, all or none; the future is done once they are on disk.
 
@@ -120,9 +130,9 @@ class SqliteOutbox:
         OutboxFullError now; the future raises OutboxFailingError.
         """
         count = len(events)
-        if self._board.waiting + self._arriving + count > self.max_messages:
+        if self._board.waiting + self._arriving + count > self._max_messages:
             self._board.outbox_full = True
-            raise OutboxFullError(f"{self.max_messages} strings wait (outbox.max_messages)")
+            raise OutboxFullError(f"{self._max_messages} strings wait (outbox.max_messages)")
         self._arriving += count
 
         def convert(numbers: list[int]) -> list[Stored]:
@@ -138,6 +148,7 @@ class SqliteOutbox:
                 self._board.count(item.event.target, accepted=1)
             if stored:
                 self.on_stored(stored)
+                self._offer(stored)
 
         return self._submit(Put(tuple(events), changed_only), done, convert)
 
@@ -244,7 +255,7 @@ class SqliteOutbox:
                 waiting.done(result)
             if not waiting.future.done():
                 waiting.future.set_result(result)
-        self._board.outbox_full = self._board.waiting + self._arriving >= self.max_messages
+        self._board.outbox_full = self._board.waiting + self._arriving >= self._max_messages
 
     def ended(self, link: _Link) -> None:
         """Fail what the writer has not answered: for the link."""

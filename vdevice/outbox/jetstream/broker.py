@@ -1,0 +1,272 @@
+"""The connection to NATS: it comes up by itself, says when it is up, and does what the outbox asks of JetStream.
+
+JetStream's API is JSON over requests: https://docs.nats.io/reference/reference-protocols/nats_api_reference. Atomic batches
+are ADR-50, batched reads ADR-31 (https://github.com/nats-io/nats-architecture-and-design).
+"""
+
+import asyncio
+import contextlib
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+import nats
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from vdevice.config.schema import Outbox
+from vdevice.errors import OutboxFailingError
+
+REQUEST = 1.0
+"""Seconds that the server may take to answer."""
+
+AGAIN = 0.5
+"""Seconds between two attempts to come up."""
+
+RECONNECT, CONNECT, PING = 0.2, 2, 10
+"""Seconds between two attempts at one server, for one attempt, and between two looks whether the server still answers."""
+
+OLDEST_SERVER = (2, 12)
+"""The first server with atomic batches."""
+
+READ_AT_ONCE = 256
+
+log = structlog.get_logger()
+
+
+Hearer = Callable[[Msg], Awaitable[None]]
+
+
+class BrokerError(OutboxFailingError):
+    """NATS did not do what it was asked for; `code` is the err_code of JetStream, 0 where none answered."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class Message(NamedTuple):
+    """A message to publish."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+class Kept(NamedTuple):
+    """A message of a stream."""
+
+    seq: int
+    subject: str
+    data: bytes
+
+
+class Broker:
+    """One connection to a NATS server or cluster. `run` keeps it up; `set_up` is awaited each time before it counts as up.
+
+    `hear` has a callback for each subject that is listened to.
+    """
+
+    def __init__(
+        self, settings: Outbox, name: str, set_up: Callable[[], Awaitable[None]], hear: Mapping[str, Hearer]
+    ) -> None:
+        self.is_up = False
+        self.ups = 0
+        self.came_up = asyncio.Event()
+        self.on_change: Callable[[bool], None] = lambda _up: None
+        self.client = Client()
+        self._settings = settings
+        self._name = name
+        self._set_up = set_up
+        self._hear = hear
+        self._look = asyncio.Event()
+        self._reason = ""
+
+    async def run(self) -> None:
+        """Connect, and come up again whenever the connection or the stream was lost, for ever."""
+        while True:
+            self._look.clear()
+            await self._come_up()
+            await self._look.wait()
+
+    async def close(self) -> None:
+        """Close the connection; what was published is sent first."""
+        self.is_up = False
+        if self.client.is_connected:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await self.client.flush(1)
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await self.client.close()
+
+    def lost(self, reason: str) -> None:
+        """Count as down until it was set up anew."""
+        if self.is_up:
+            self.is_up = False
+            self.came_up.clear()
+            log.error("outbox lost", outbox=self._settings.url, reason=reason)
+            self.on_change(False)
+        self._look.set()
+
+    async def _connect(self) -> None:
+        """Connect, trying all servers in turn for as long as it takes. Raises OSError where a file cannot be used."""
+        settings = self._settings
+        self.client = Client()
+
+        async def disconnected() -> None:
+            self.lost("disconnected")
+
+        async def reconnected() -> None:
+            self._look.set()
+
+        async def on_error(error: Exception) -> None:
+            if not self.is_up:
+                self._say("outbox not reachable", error)
+
+        await self.client.connect(
+            servers=settings.servers,
+            name=self._name,
+            error_cb=on_error,
+            disconnected_cb=disconnected,
+            reconnected_cb=reconnected,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT,  # type: ignore[arg-type] (it is only slept)
+            connect_timeout=CONNECT,
+            ping_interval=PING,
+            tls=_tls(settings),
+            user_credentials=settings.credentials,
+        )
+        for subject, hearer in self._hear.items():
+            await self.client.subscribe(subject, cb=hearer)
+
+    async def _come_up(self) -> None:
+        while not self.is_up:
+            try:
+                if not self.client.is_connected and not self.client.is_reconnecting:
+                    await self._connect()
+                self._check_version()
+                await self._set_up()
+            except (BrokerError, nats.errors.Error, OSError, ValueError) as error:
+                self._say("outbox not ready", error)
+                await asyncio.sleep(AGAIN)
+            else:
+                self.is_up, self._reason = True, ""
+                self.ups += 1
+                self.came_up.set()
+                log.info("outbox up", outbox=self._settings.url)
+                self.on_change(True)
+
+    def _say(self, what: str, error: Exception) -> None:
+        reason = str(error) or type(error).__name__
+        if reason != self._reason:
+            log.error(what, outbox=self._settings.url, reason=reason)
+        self._reason = reason
+
+    def _check_version(self) -> None:
+        version = self.client.connected_server_version
+        if (version.major, version.minor) < OLDEST_SERVER:
+            raise BrokerError(f"the NATS server is {version.major}.{version.minor}; vdevice needs 2.12 or newer")
+
+    def _check_connected(self) -> None:
+        # The client keeps what is published meanwhile, and would send it when nobody waits for it any more.
+        if not self.client.is_connected:
+            raise BrokerError("not connected")
+
+    async def api(self, name: str, request: object = None) -> dict[str, Any]:
+        """Ask JetStream's API. Raises BrokerError."""
+        return await self._ask(f"$JS.API.{name}", msgspec.json.encode(request or {}))
+
+    async def tell(self, subject: str, data: bytes) -> None:
+        """Publish to whoever listens now. Raises BrokerError."""
+        self._check_connected()
+        try:
+            await self.client.publish(subject, data)
+        except (nats.errors.Error, OSError) as error:
+            raise BrokerError(_words(error)) from error
+
+    async def publish(self, message: Message) -> int:
+        """Publish to a stream; return the message's sequence there. Raises BrokerError."""
+        return int((await self._ask(*message))["seq"])
+
+    async def batch(self, messages: Sequence[Message]) -> int:
+        """Publish to one stream all messages or none; return the last one's sequence. Raises BrokerError."""
+        self._check_connected()
+        batch = {"Nats-Batch-Id": uuid.uuid4().hex}
+        last = len(messages) - 1
+        try:
+            for place, message in enumerate(messages[:last]):
+                headers = {**message.headers, **batch, "Nats-Batch-Sequence": str(place + 1)}
+                await self.client.publish(message.subject, message.data, headers=headers)
+        except (nats.errors.Error, OSError) as error:
+            raise BrokerError(_words(error)) from error
+        subject, data, headers = messages[last]
+        commit = {**headers, **batch, "Nats-Batch-Sequence": str(last + 1), "Nats-Batch-Commit": "1"}
+        return int((await self._ask(subject, data, commit))["seq"])
+
+    async def last(self, stream: str, subject: str) -> list[Kept]:
+        """Return the last message of each subject that fits. Raises BrokerError."""
+        return [kept async for kept in self._read(stream, {"multi_last": [subject]})]
+
+    async def scan(self, stream: str, subject: str) -> AsyncIterator[Kept]:
+        """Yield all messages of the subjects that fit, oldest first. Raises BrokerError."""
+        start, more = 1, True
+        while more:
+            more = False
+            request = {"batch": READ_AT_ONCE, "seq": start, "next_by_subj": subject}
+            async for kept in self._read(stream, request):
+                start, more = kept.seq + 1, True
+                yield kept
+
+    async def _read(self, stream: str, request: dict[str, Any]) -> AsyncIterator[Kept]:
+        self._check_connected()
+        inbox = self.client.new_inbox()
+        try:
+            answers = await self.client.subscribe(inbox)
+            try:
+                await self.client.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), inbox)
+                while True:
+                    answer = await answers.next_msg(REQUEST)
+                    headers = answer.headers or {}
+                    if "Status" in headers:
+                        _check_status(headers)
+                        return
+                    yield Kept(int(headers["Nats-Sequence"]), headers["Nats-Subject"], answer.data)
+            finally:
+                await answers.unsubscribe()
+        except (nats.errors.Error, OSError) as error:
+            raise BrokerError(_words(error)) from error
+
+    async def _ask(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        self._check_connected()
+        try:
+            reply: Msg = await self.client.request(subject, data, timeout=REQUEST, headers=dict(headers) if headers else None)
+            answer: dict[str, Any] = msgspec.json.decode(reply.data)
+        except (nats.errors.Error, OSError, msgspec.DecodeError) as error:
+            raise BrokerError(_words(error)) from error
+        if "error" in answer:
+            raise BrokerError(answer["error"].get("description", "refused"), answer["error"].get("err_code", 0))
+        return answer
+
+
+def _check_status(headers: dict[str, str]) -> None:
+    # 204 ends what was asked for, 404 says that there is none of it.
+    if headers["Status"] not in {"204", "404"}:
+        raise BrokerError(f"NATS answered {headers['Status']} {headers.get('Description', '')}")
+
+
+def _words(error: Exception) -> str:
+    return str(error).removeprefix("nats: ") or type(error).__name__
+
+
+def _tls(settings: Outbox) -> ssl.SSLContext | None:
+    """Return the context of TLS. Raises OSError where a file cannot be used."""
+    if not (settings.tls_ca or settings.tls_cert or any(s.startswith("tls:") for s in settings.servers)):
+        return None
+    context = ssl.create_default_context(cafile=settings.tls_ca)
+    if settings.tls_cert:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context

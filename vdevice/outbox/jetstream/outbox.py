@@ -1,0 +1,212 @@
+"""The outbox on JetStream, as the device sees it: both halves, who else is there, and the board.
+
+It opens whether NATS is there or not: until it is, nothing is accepted and all else goes on. Every process of a device id
+says twice a second that it lives; the dispatchers among them share the targets.
+"""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from typing import Self
+
+import structlog
+from nats.aio.msg import Msg
+
+from vdevice.board import Board
+from vdevice.config import Config, Target
+from vdevice.errors import OutboxFailingError, OutboxFullError
+from vdevice.model import TARGETS, ErrorCode, Event, Outcome, Stored
+from vdevice.outbox.jetstream import documents, streams
+from vdevice.outbox.jetstream.accepting import Accepting
+from vdevice.outbox.jetstream.broker import Broker, BrokerError
+from vdevice.outbox.jetstream.documents import Presence
+from vdevice.outbox.jetstream.names import Names, target_of
+from vdevice.outbox.jetstream.sharing import owner
+from vdevice.outbox.jetstream.taking import Taking
+
+TICK = 0.5
+"""Seconds between two signs of life."""
+
+GONE = 2.0
+"""Seconds without a sign of life after which a process counts as gone."""
+
+START, STOP = 3.0, 3.0
+"""Seconds that NATS may take at the start before the device goes on without it, and to store the last strings at the end."""
+
+log = structlog.get_logger()
+
+
+class NatsOutbox:
+    """The open outbox of one process. `role` says which halves of it work."""
+
+    def __init__(self, config: Config, board: Board, role: str) -> None:
+        self.on_stored: Callable[[list[Stored]], None] = lambda _stored: None
+        self.on_outside_change: Callable[[], None] = lambda: None
+        self.process = uuid.uuid4().hex[:12]
+        self._config = config
+        self._board = board
+        self._role = role
+        self._names = names = Names(config.device.id)
+        self._broker = Broker(
+            config.outbox,
+            f"vdevice {config.device.id} {role}",
+            self._set_up,
+            {f"{names.news}.>": self._hear_news, names.presence: self._hear_presence},
+        )
+        self._broker.on_change = self._changed
+        self._accepting = Accepting(self._broker, names, self._show)
+        self._taking = Taking(self._broker, names, self._show)
+        self._others: dict[str, tuple[float, Presence]] = {}
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._board.outbox_failing = True
+        self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [self._broker.run(), self._accepting.run(), self._taking.renew(), self._live()]
+        self._running, self._storing, *self._tasks = [self._group.create_task(task) for task in tasks]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START):
+                await self._broker.came_up.wait()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._accepting.close()
+        await asyncio.wait([self._storing], timeout=STOP)
+        await self._taking.release()
+        await self._broker.close()
+        for task in (self._running, self._storing, *self._tasks):
+            task.cancel()
+        await self._stack.aclose()
+
+    def apply(self, config: Config) -> None:
+        """Go on with another config; the streams keep their settings until NATS is set up anew."""
+        self._config = config
+
+    def put(self, events: Sequence[Event], changed_only: frozenset[int] = frozenset()) -> asyncio.Future[list[Stored]]:
+        """Store the events of one request, all or none; the future is done once NATS has them.
+
+        Raises OutboxFullError now; the future raises OutboxFailingError, or OutboxFullError where the stream is full.
+        """
+        most = self._config.outbox.max_messages
+        if self._board.waiting + self._accepting.arriving + len(events) > most:
+            self._board.outbox_full = True
+            raise OutboxFullError(f"{most} strings wait (outbox.max_messages)")
+        future = self._accepting.put(events, changed_only)
+        future.add_done_callback(self._stored)
+        return future
+
+    def _stored(self, future: asyncio.Future[list[Stored]]) -> None:
+        if not future.cancelled() and not future.exception():
+            self.on_stored(future.result())
+
+    def serve(self, targets: Collection[Target], offer: Callable[[list[Stored]], None]) -> None:
+        """Take what waits for these targets from now on, as far as no other dispatcher does, and offer it."""
+        self._taking.serve(targets, offer)
+        self._share()
+
+    async def fetch(self, target: int, after: int, limit: int, _now: float) -> tuple[list[Stored], float | None]:
+        """Return what was taken for a target, behind seq `after`; what is delayed is not taken before it is due."""
+        return self._taking.fetch(target, after, limit), None
+
+    async def retry(self, stored: Stored, outcome: Outcome) -> bool:
+        """Record a failed attempt whose event goes on waiting; False if it waits no more. Raises OutboxFailingError."""
+        return await self._taking.retry(stored, outcome)
+
+    async def finish(self, stored: Stored, outcome: Outcome, now: float) -> bool:
+        """Record how an event ended; False if it was ended already. Raises OutboxFailingError."""
+        return await self._taking.finish(stored, outcome, now)
+
+    async def fail_waiting(self, target: int, text: str, now: float) -> int:
+        """Make dead letters of all that waits for a target; return how many there were. Raises OutboxFailingError."""
+        return await self._taking.fail_waiting(target, text, now)
+
+    async def purge(self, delivered_before: float, failed_before: float) -> int:  # noqa: ARG002 (the outbox's own words)
+        """Delete nothing: the streams have an age."""
+        return 0
+
+    async def probe(self) -> None:
+        """See whether the stream answers. Raises OutboxFailingError."""
+        if not self._broker.is_up:
+            raise OutboxFailingError("NATS cannot be reached now")
+        try:
+            await self._broker.api(f"STREAM.INFO.{self._names.waiting_stream}")
+        except BrokerError as error:
+            self._broker.lost(str(error))
+            raise
+
+    async def _set_up(self) -> None:
+        await streams.make(self._broker, self._names, self._config.outbox)
+        await self._accepting.load()
+        await self._taking.load()
+
+    def _changed(self, up: bool) -> None:  # noqa: FBT001 (the state of the connection)
+        self._board.outbox_failing = not up
+        if up:
+            self._share()
+            self.on_outside_change()
+
+    async def _hear_news(self, message: Msg) -> None:
+        headers = message.headers or {}
+        kind = message.subject.removeprefix(f"{self._names.news}.").partition(".")[0]
+        half = self._accepting if kind == "accepted" else self._taking
+        half.heard(int(headers["Nats-Sequence"]), target_of(message.subject), message.data)
+
+    async def _hear_presence(self, message: Msg) -> None:
+        presence = documents.presence_decoder.decode(message.data)
+        if presence.process == self.process:
+            return
+        known = presence.process in self._others
+        self._others[presence.process] = (time.monotonic(), presence)
+        if not known:
+            self._share()
+
+    async def _live(self) -> None:
+        """Give signs of life, and see which others give none any more, for ever."""
+        while True:
+            if self._broker.is_up:
+                with contextlib.suppress(BrokerError):
+                    await self._broker.tell(self._names.presence, documents.encode(self._presence()))
+            now = time.monotonic()
+            self._others = {who: (heard, it) for who, (heard, it) in self._others.items() if now - heard < GONE}
+            self._share()
+            await asyncio.sleep(TICK)
+
+    def _presence(self) -> Presence:
+        states = self._board.targets.items()
+        return Presence(
+            self.process,
+            self._role,
+            tuple(number for number, state in states if state.sending),
+            tuple(number for number, state in states if state.retrying),
+        )
+
+    def _share(self) -> None:
+        """Take what is this dispatcher's share of the targets, and show what the others do with theirs."""
+        others = [presence for _, presence in self._others.values()]
+        dispatchers = {presence.process for presence in others if presence.role != "device"}
+        if self._role == "device":
+            self._board.delivering = bool(dispatchers)
+        elif self._broker.is_up:
+            dispatchers.add(self.process)
+            mine = {number for number in (0, *self._taking.wanted) if owner(number, dispatchers) == self.process}
+            self._taking.pull(self._group, frozenset(mine))
+        sending = {number for presence in others for number in presence.sending}
+        retrying = {number for presence in others for number in presence.retrying}
+        for number, state in self._board.targets.items():
+            state.sending_elsewhere, state.retrying_elsewhere = number in sending, number in retrying
+
+    def _show(self, number: int) -> None:
+        """Put a target's counters and its last outcome on the board."""
+        state, (_, result) = self._board.targets[number], self._taking.result(number)
+        ended = result.delivered + result.failed + result.discarded
+        # A result may be heard before the news of the string that it is for.
+        state.accepted = max(self._accepting.accepted(number), ended)
+        state.delivered, state.failed, state.discarded = result.delivered, result.failed, result.discarded
+        state.http_status, state.latency_ms = result.http_status, result.latency_ms
+        state.error, state.error_text = ErrorCode(result.error), result.error_text
+        state.finished_at = result.finished_at
+        state.attempts = result.tries[min(result.tries)][0] if result.tries else 0
+        self._board.waiting = sum(self._board.targets[n].queued for n in TARGETS)
+        self._board.outbox_full = self._board.waiting + self._accepting.arriving >= self._config.outbox.max_messages

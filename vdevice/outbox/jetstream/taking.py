@@ -1,0 +1,306 @@
+"""The dispatcher's half: takes what waits for its targets, one consumer each, and records what became of it.
+
+A message that was taken is held under a lease: it is renewed while this process lives, and runs out on the server when it
+does not, so that another dispatcher gets the message. A consumer lets `parallel` messages out at a time, which keeps the
+order of a target whoever takes them. A result is in the bucket before the message is acknowledged; if that is lost, the
+message comes again, and is known by its sequence.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import NamedTuple
+
+import msgspec
+import nats.errors
+import structlog
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from vdevice.config import Target
+from vdevice.errors import OutboxFailingError
+from vdevice.model import ErrorCode, EventState, Outcome, Stored, Verdict
+from vdevice.outbox.jetstream import documents
+from vdevice.outbox.jetstream.accepting import WRONG_LAST
+from vdevice.outbox.jetstream.broker import Broker, BrokerError, Message
+from vdevice.outbox.jetstream.documents import Progress
+from vdevice.outbox.jetstream.names import DELAYED, Names, target_of
+
+LEASE = 5.0
+"""Seconds after which the server gives a message to another dispatcher, unless the one that has it renews."""
+
+PULL = 30.0
+"""Seconds that the server keeps a request for messages."""
+
+AGAIN = 0.5
+DELAYED_AT_ONCE = 100
+
+log = structlog.get_logger()
+
+
+class _Held(NamedTuple):
+    message: Msg
+    stored: Stored
+
+
+class Taking:
+    """Takes for the targets in `served`, and holds what it took. `results` has each target's, with its revision."""
+
+    def __init__(self, broker: Broker, names: Names, show: Callable[[int], None]) -> None:
+        self.results: dict[int, tuple[int, Progress]] = {}
+        self.served: frozenset[int] = frozenset()
+        self._broker = broker
+        self._names = names
+        self._show = show
+        self._targets: dict[int, Target] = {}
+        self._offer: Callable[[list[Stored]], None] = lambda _stored: None
+        self._held: dict[int, _Held] = {}
+        self._pulling: dict[int, asyncio.Task[None]] = {}
+        self._ups = 0
+        self._recording = {number: asyncio.Lock() for number in range(1, 65)}
+
+    async def load(self) -> None:
+        """Read the results of all targets. Raises BrokerError."""
+        for kept in await self._broker.last(self._names.bucket_stream, self._names.progress("*")):
+            self.heard(kept.seq, target_of(kept.subject), kept.data)
+
+    def heard(self, seq: int, target: int, data: bytes) -> None:
+        """Take results, unless later ones are known."""
+        if seq > self.result(target)[0]:
+            self._know(seq, target, documents.progress_decoder.decode(data))
+
+    def result(self, target: int) -> tuple[int, Progress]:
+        """Return the results of a target and their revision."""
+        return self.results.get(target, (0, Progress()))
+
+    def _know(self, seq: int, target: int, progress: Progress) -> None:
+        self.results[target] = (seq, progress)
+        self._show(target)
+
+    def serve(self, targets: Collection[Target], offer: Callable[[list[Stored]], None]) -> None:
+        """Take for these targets, as far as they are this dispatcher's."""
+        self._targets = {target.number: target for target in targets if target.enabled}
+        self._offer = offer
+
+    @property
+    def wanted(self) -> Collection[int]:
+        """The targets that may be served."""
+        return self._targets.keys()
+
+    def pull(self, group: asyncio.TaskGroup, mine: frozenset[int]) -> None:
+        """Take for these targets from now on; 0 stands for what is delayed. A pull that is under way ends by itself."""
+        self.served = mine
+        if self._ups != self._broker.ups:
+            # The server has forgotten what was asked for over another connection.
+            self._ups = self._broker.ups
+            self._stop_pulling()
+        for number in mine:
+            if number not in self._pulling or self._pulling[number].done():
+                self._pulling[number] = group.create_task(self._delayed() if number == 0 else self._take(number))
+
+    async def renew(self) -> None:
+        """Renew the lease of all that is held, for ever."""
+        while True:
+            await asyncio.sleep(LEASE / 3)
+            for held in list(self._held.values()):
+                with contextlib.suppress(nats.errors.Error, OSError):
+                    await held.message.in_progress()
+
+    async def release(self) -> None:
+        """Give back what is held, for others to take at once."""
+        self._stop_pulling()
+        for held in self._held.values():
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await held.message.nak()
+        self._held.clear()
+
+    def _stop_pulling(self) -> None:
+        for task in self._pulling.values():
+            task.cancel()
+        self._pulling.clear()
+
+    async def _take(self, number: int) -> None:
+        """Take what waits for a target while it is this dispatcher's."""
+        while number in self.served and (target := self._targets.get(number)):
+            try:
+                await self._consumer(number, target.parallel)
+                await self._pull(number, target.parallel)
+            except (BrokerError, nats.errors.Error, OSError) as error:
+                log.debug("not taken", target=number, reason=repr(error))
+                await asyncio.sleep(AGAIN)
+
+    async def _consumer(self, number: int, parallel: int) -> None:
+        config = {
+            "durable_name": self._names.consumer(number),
+            "filter_subject": self._names.target(number),
+            "ack_policy": "explicit",
+            "ack_wait": int(LEASE * 1e9),
+            "max_ack_pending": parallel,
+        }
+        await make_consumer(self._broker, self._names, config)
+
+    async def _pull(self, number: int, parallel: int) -> None:
+        """Pull until another dispatcher serves the target, or its settings changed."""
+        target = self._targets[number]
+        async with _subscription(self._broker, self._names, self._names.consumer(number)) as subscription:
+            while number in self.served and self._targets.get(number) is target:
+                with contextlib.suppress(nats.errors.TimeoutError):
+                    for message in await subscription.fetch(parallel, PULL):
+                        stored = await self._hold(number, message)
+                        if stored:
+                            self._offer([stored])
+
+    async def _hold(self, number: int, message: Msg) -> Stored | None:
+        """Hold a message; return its event, unless it is held already, or has ended."""
+        seq = message.metadata.sequence.stream
+        _, progress = self.result(number)
+        if seq in progress.ended:
+            await message.ack()
+            return None
+        try:
+            event = documents.waiting_decoder.decode(message.data)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            log.error("not an event", subject=message.subject, seq=seq, reason=str(error))  # noqa: TRY400 (no traceback for a user)
+            await message.term()
+            return None
+        attempts, next_at = progress.tries.get(seq, (0, 0.0))
+        stored = Stored(seq, event, event.since, attempts, next_at)
+        held = self._held.get(seq)
+        self._held[seq] = _Held(message, stored)
+        return stored if held is None else None
+
+    async def _delayed(self) -> None:
+        """Move what was delayed to its target's subject when it is due."""
+        config = {
+            "durable_name": DELAYED,
+            "filter_subject": self._names.delayed("*"),
+            "ack_policy": "explicit",
+            "ack_wait": int(LEASE * 1e9),
+            "max_ack_pending": -1,
+        }
+        while 0 in self.served:
+            try:
+                await make_consumer(self._broker, self._names, config)
+                async with _subscription(self._broker, self._names, DELAYED) as subscription:
+                    while 0 in self.served:
+                        with contextlib.suppress(nats.errors.TimeoutError):
+                            for message in await subscription.fetch(DELAYED_AT_ONCE, PULL):
+                                await self._move_due(message)
+            except (BrokerError, nats.errors.Error, OSError) as error:
+                log.debug("not taken", target="delayed", reason=repr(error))
+                await asyncio.sleep(AGAIN)
+
+    async def _move_due(self, message: Msg) -> None:
+        event = documents.waiting_decoder.decode(message.data)
+        wait = event.due_at - time.time()
+        if wait > 0:
+            await message.nak(wait)
+            return
+        subject = self._names.target(target_of(message.subject))
+        await self._broker.publish(Message(subject, message.data, {"Nats-Msg-Id": f"{event.id}-due"}))
+        await message.ack()
+
+    def fetch(self, target: int, after: int, limit: int) -> list[Stored]:
+        """Return what is held for a target, behind seq `after`."""
+        held = sorted(seq for seq, h in self._held.items() if h.stored.event.target == target and seq > after)
+        return [self._held[seq].stored for seq in held[:limit]]
+
+    async def retry(self, stored: Stored, outcome: Outcome) -> bool:
+        """Record a failed attempt; False if the event waits here no more. Raises BrokerError."""
+        held = self._held.get(stored.seq)
+        if held is None:
+            return False
+        changed = await self.change(stored.event.target, lambda progress: progress.retried(stored, outcome))
+        if changed:
+            self._held[stored.seq] = _Held(held.message, stored)
+        else:
+            self._held.pop(stored.seq, None)
+        return changed
+
+    async def finish(self, stored: Stored, outcome: Outcome, now: float) -> bool:
+        """Record how an event ended; False if it had ended already. Raises BrokerError."""
+        number = stored.event.target
+        if stored.seq not in self._held:
+            return False
+        target = self._targets.get(number)
+        parallel = target.parallel if target else 1
+        if stored.seq not in self.result(number)[1].ended:
+            await self._keep(documents.letter(stored, outcome, now), stored.seq)
+        changed = await self.change(number, lambda progress: progress.finished(stored, outcome, now, parallel))
+        held = self._held.pop(stored.seq, None)
+        if held:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await held.message.ack()
+        return changed
+
+    async def _keep(self, letter: documents.Letter, seq: int) -> None:
+        """Keep what ended: a dead letter surely, what was delivered for the log only."""
+        if letter.state == EventState.DELIVERED.name.lower():
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await self._broker.client.publish(self._names.done(letter.event.target), documents.encode(letter))
+            return
+        headers = {"Nats-Msg-Id": f"{letter.event.id}-{seq}"}
+        await self._broker.publish(Message(self._names.dead(letter.event.target), documents.encode(letter), headers))
+
+    async def change(self, target: int, change: Callable[[Progress], Progress | None]) -> bool:
+        """Change the results of a target, whoever else changes them too; False where there is nothing to change."""
+        async with self._recording[target]:
+            while True:
+                revision, progress = self.result(target)
+                changed = change(progress)
+                if changed is None:
+                    return False
+                message = progress_message(self._names, target, changed, revision)
+                try:
+                    self._know(await self._broker.publish(message), target, changed)
+                except BrokerError as error:
+                    if error.code != WRONG_LAST:
+                        raise
+                    await self.load()
+                else:
+                    return True
+
+    async def fail_waiting(self, target: int, text: str, now: float) -> int:
+        """Make dead letters of all that waits for a target. Raises OutboxFailingError."""
+        outcome = Outcome(Verdict.GIVE_UP, ErrorCode.TARGET, text=text)
+        count = 0
+        for stored in self.fetch(target, 0, len(self._held)):
+            count += await self.finish(stored, outcome, now)
+        try:
+            await self._consumer(target, 1)
+            async with _subscription(self._broker, self._names, self._names.consumer(target)) as subscription:
+                while True:
+                    (message,) = await subscription.fetch(1, AGAIN)
+                    await self._hold(target, message)
+                    for stored in self.fetch(target, 0, 1):
+                        count += await self.finish(stored, outcome, now)
+        except nats.errors.TimeoutError:
+            return count
+        except (nats.errors.Error, OSError) as error:
+            raise OutboxFailingError(str(error)) from error
+
+
+async def make_consumer(broker: Broker, names: Names, config: dict[str, object]) -> None:
+    """Make a durable consumer, or change its settings. Raises BrokerError."""
+    name, subject = config["durable_name"], config["filter_subject"]
+    request = {"stream_name": names.waiting_stream, "config": config}
+    await broker.api(f"CONSUMER.CREATE.{names.waiting_stream}.{name}.{subject}", request)
+
+
+@contextlib.asynccontextmanager
+async def _subscription(
+    broker: Broker, names: Names, consumer: str
+) -> AsyncIterator[JetStreamContext.PullSubscription]:
+    subscription = await broker.client.jetstream().pull_subscribe_bind(consumer, names.waiting_stream)
+    try:
+        yield subscription
+    finally:
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await subscription.unsubscribe()
+
+
+def progress_message(names: Names, target: int, progress: Progress, after: int) -> Message:
+    """Return the message that replaces a target's results, refused unless revision `after` is the last one."""
+    headers = {"Nats-Expected-Last-Subject-Sequence": str(after)}
+    return Message(names.progress(target), documents.encode(progress), headers)
