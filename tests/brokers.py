@@ -1,10 +1,12 @@
 """Real NATS servers for the tests, alone or as a cluster on loopback; each keeps its streams in a folder."""
 
-import asyncio
 import contextlib
 import signal
+import socket
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support import free_port
@@ -21,50 +23,48 @@ class NatsServer:
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self._folder = folder
         self._settings = settings
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
-    async def start(self) -> None:
-        config = self._folder / "server.conf"
+    def start(self) -> None:
+        config, log = self._folder / "server.conf", self._folder / "server.log"
         config.write_text(
             f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{self._folder}/js" }}\n{self._settings}\n'
         )
-        log = self._folder / "server.log"
-        self._process = await asyncio.create_subprocess_exec(
-            SERVER, "-c", config, "-l", log, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            [SERVER, "-c", config, "-l", log], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
-        async with asyncio.timeout(10):
-            while True:
-                if self._process.returncode is not None:
-                    raise RuntimeError(log.read_text())
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.close()
-                    return
-                await asyncio.sleep(0.02)
+        deadline = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            assert self._process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
 
     def send(self, number: signal.Signals) -> None:
         assert self._process
         self._process.send_signal(number)
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        if self._process and self._process.returncode is None:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self._process:
             self._process.send_signal(number)
-            await self._process.wait()
+            self._process.wait()
         self._process = None
 
 
-@contextlib.asynccontextmanager
-async def nats_server(folder: Path, settings: str = "", scheme: str = "nats") -> AsyncIterator[NatsServer]:
+@contextlib.contextmanager
+def nats_server(folder: Path, settings: str = "", scheme: str = "nats") -> Iterator[NatsServer]:
     server = NatsServer(folder, settings, scheme)
-    await server.start()
+    server.start()
     try:
         yield server
     finally:
-        await server.stop(signal.SIGKILL)
+        server.stop(signal.SIGKILL)
 
 
-@contextlib.asynccontextmanager
-async def nats_cluster(folder: Path) -> AsyncIterator[list[NatsServer]]:
+@contextlib.contextmanager
+def nats_cluster(folder: Path) -> Iterator[list[NatsServer]]:
     """Run three servers that replicate what they keep."""
     ports = [free_port() for _ in range(3)]
     routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
@@ -76,10 +76,9 @@ async def nats_cluster(folder: Path) -> AsyncIterator[list[NatsServer]]:
         for place, port in enumerate(ports)
     ]
     try:
-        async with asyncio.TaskGroup() as group:
-            for server in servers:
-                group.create_task(server.start())
+        for server in servers:
+            server.start()
         yield servers
     finally:
         for server in servers:
-            await server.stop(signal.SIGKILL)
+            server.stop(signal.SIGKILL)

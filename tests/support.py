@@ -135,11 +135,24 @@ async def peer(address: str) -> AsyncIterator[Peer]:
             await writer.wait_closed()
 
 
+GIVEN: dict[str, str] = {}
+"""Lines that every device of a test gets in a section of its config."""
+
+
+def with_given(toml: str) -> str:
+    """Return a config with the lines that the test's devices are given."""
+    for section, lines in GIVEN.items():
+        head = f"[{section}]\n"
+        toml = toml.replace(head, f"{head}{lines}\n", 1) if head in toml else f"{head}{lines}\n{toml}"
+    return toml
+
+
 @contextlib.asynccontextmanager
 async def device(toml: str, folder: Path) -> AsyncIterator[App]:
     """Run a device with this config on a free port; [modbus] is added unless the text has it."""
     if "[modbus]" not in toml:
         toml = f'[modbus]\nlisten = "127.0.0.1:0"\n{toml}'
+    toml = with_given(toml)
     path = folder / "vdevice.toml"
     path.write_text(toml, "utf-8")
     app = App(parse(toml, folder), path)

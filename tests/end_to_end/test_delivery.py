@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support import Peer, Recorder, answer, device, empty_disk, fc16, fill_disk, peer, until
+from tests.conftest import OnNats, OnSqlite
+from tests.support import Peer, Recorder, answer, device, fc16, peer, until, with_given
 from vdevice.app import App
 from vdevice.model import ErrorCode, EventState, TargetStatus
-from vdevice.outbox import database, letters
+from vdevice.outbox.api import open_letters
+from vdevice.outbox.letters import Row
 
+pytestmark = pytest.mark.usefixtures("outbox")
 FAST = "backoff = 0.02\nbackoff_max = 0.1"
 
 
@@ -25,6 +28,16 @@ def target(recorder: Recorder, settings: str = "", path: str = "/p") -> str:
 async def write(plc: Peer, *values: str, block: int = 7000) -> None:
     for value in values:
         assert (await plc.ask(fc16(block, value)))[0] == 16
+
+
+def dead_letters(app: App) -> list[Row]:
+    with open_letters(app.config) as letters:
+        return letters.select([EventState.FAILED])
+
+
+def replay_all(app: App) -> int:
+    with open_letters(app.config) as letters:
+        return letters.replay(list(reversed(letters.select([EventState.FAILED]))))
 
 
 async def idle(app: App, number: int = 7) -> None:
@@ -52,9 +65,7 @@ async def test_a_dead_letter_keeps_reason_and_answer(recorder: Recorder, tmp_pat
         status = await plc.inputs(7000, 50)
         assert (status[0], status[1], status[7], status[10], status[14], status[15]) == (1, 404, 1, 6, 1, 1)
         assert await plc.ask(b"\x02\x00\x6b\x00\x01") == b"\x02\x01\x01"
-    connection = database.connect(tmp_path / "vdevice.db")
-    (row,) = letters.select(connection, [EventState.FAILED])
-    connection.close()
+    (row,) = await asyncio.to_thread(dead_letters, app)
     assert (row["value"], row["http_status"], row["answer"], row["attempts"]) == ("lost", 404, b"no such hook", 1)
 
 
@@ -273,7 +284,7 @@ async def test_a_corrected_url_mends_what_waits(recorder: Recorder, tmp_path: Pa
         await write(plc, "x")
         await until(lambda: app.board.targets[7].retrying == 1)
         path = tmp_path / "vdevice.toml"
-        path.write_text('[modbus]\nlisten = "127.0.0.1:0"\n' + target(recorder))
+        path.write_text(with_given('[modbus]\nlisten = "127.0.0.1:0"\n' + target(recorder)))
         assert app.reload()
         await idle(app)
         assert (await plc.inputs(7000, 2))[1] == 200
@@ -315,7 +326,7 @@ async def test_a_removed_target_makes_dead_letters_that_can_be_replayed(recorder
         await write(plc, "a", "b")
         path = tmp_path / "vdevice.toml"
         on = path.read_text()
-        path.write_text('[modbus]\nlisten = "127.0.0.1:0"\n')
+        path.write_text(with_given('[modbus]\nlisten = "127.0.0.1:0"\n'))
         assert app.reload()
         await until(lambda: app.board.targets[7].failed == 2)
         assert await plc.ask(fc16(7000, "c")) == b"\x90\x02"
@@ -324,10 +335,7 @@ async def test_a_removed_target_makes_dead_letters_that_can_be_replayed(recorder
         recorder.reply = lambda _n: answer(200)
         path.write_text(on)
         assert app.reload()
-        connection = database.connect(tmp_path / "vdevice.db")
-        rows = letters.select(connection, [EventState.FAILED])
-        assert letters.replay(connection, sorted(row["seq"] for row in rows)) == 2
-        connection.close()
+        assert await asyncio.to_thread(replay_all, app) == 2
         await until(lambda: app.board.targets[7].delivered == 2)
     assert recorder.bodies()[-2:] == [b"a", b"b"]
 
@@ -356,16 +364,18 @@ async def test_a_full_outbox_answers_06_and_the_plc_may_write_again(recorder: Re
     assert recorder.bodies()[-1] == b"d"
 
 
-async def test_a_failing_outbox_answers_04_while_status_goes_on(recorder: Recorder, tmp_path: Path) -> None:
+async def test_a_failing_outbox_answers_04_while_status_goes_on(
+    recorder: Recorder, tmp_path: Path, outbox: OnSqlite | OnNats
+) -> None:
     async with device(target(recorder), tmp_path) as app, peer(app.address) as plc:
         await write(plc, "a")
         await idle(app)
-        fill_disk(app.outbox)
+        outbox.hurt(app)
         for _ in range(20):
             assert await plc.ask(fc16(7000, "x" * 240)) == b"\x90\x04"
         assert (await plc.inputs(0, 7))[6] & 2
         assert await plc.ask(b"\x02\x00\x00\x00\x01") == b"\x02\x01\x00"
-        empty_disk(app.outbox)
+        outbox.mend(app)
         await until(lambda: not app.board.outbox_failing)
         await idle(app)
         await write(plc, "b")

@@ -15,7 +15,8 @@ from tests.support import empty_disk, event_of, fill_disk, until
 from vdevice.board import Board
 from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
 from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict
-from vdevice.outbox import database, letters
+from vdevice.outbox import database
+from vdevice.outbox.letters import SqliteLetters
 from vdevice.outbox.sqlite import PURGED_AT_ONCE, SqliteOutbox
 
 DELIVERED = Outcome(Verdict.DELIVERED, http_status=200)
@@ -201,16 +202,17 @@ async def test_letters_are_replayed_behind_all_others_and_counted(tmp_path: Path
         first, second = await outbox.put([event_of("a"), event_of("b")])
         await outbox.finish(first, FAILED, time.time())
         other = database.connect(tmp_path / "o.db")
-        assert letters.replay(other, [first.seq, second.seq]) == 1
+        letters = SqliteLetters(other)
+        assert letters.replay([{"seq": first.seq}, {"seq": second.seq}]) == 1
         await outbox.probe()
         assert changes == [True]
         assert [item.event.value for item in (await outbox.fetch(7, 0, 10, time.time()))[0]] == ["b", "a"]
         assert (outbox._board.targets[7].failed, outbox._board.waiting) == (0, 2)
-        assert letters.discard(other, [second.seq]) == 1
+        assert letters.discard([{"seq": second.seq}]) == 1
         await outbox.probe()
         state = outbox._board.targets[7]
         assert (state.discarded, state.queued) == (1, 1)
-        assert [row["value"] for row in letters.select(other, [EventState.DISCARDED])] == ["b"]
+        assert [row["value"] for row in letters.select([EventState.DISCARDED])] == ["b"]
         other.close()
 
 

@@ -1,8 +1,6 @@
 """`vdevice outbox`: the waiting, delivered and failed events, beside a running device or without one."""
 
-import contextlib
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -12,7 +10,8 @@ from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, console, new_t
 from vdevice.config import load
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
-from vdevice.outbox import database, letters
+from vdevice.outbox.api import Letters, open_letters
+from vdevice.outbox.letters import Row
 
 app = App(name="outbox", help="The waiting, delivered and failed strings.")
 SHOWN = 15
@@ -20,17 +19,6 @@ SHOWN = 15
 
 StateName = Literal["waiting", "delivered", "failed", "discarded"]
 Limit = Annotated[int, Parameter(help="How many at most.")]
-
-
-@contextlib.contextmanager
-def _opened(config: ConfigPath) -> Iterator[sqlite3.Connection]:
-    connection = database.connect(load(config).outbox_file, create=False)
-    try:
-        yield connection
-    except sqlite3.Error as error:
-        raise VdeviceError(f"the outbox cannot be used ({error}); try again") from None
-    finally:
-        connection.close()
 
 
 @app.command(name="list")
@@ -44,8 +32,8 @@ def list_(
 ) -> None:
     """List events, newest first."""
     states = [EventState[name.upper()] for name in state or ("waiting", "delivered", "failed", "discarded")]
-    with _opened(config) as connection:
-        rows = letters.select(connection, states, target, limit)
+    with open_letters(load(config)) as letters:
+        rows = letters.select(states, target, limit)
     if as_json:
         print_json([_plain(row) for row in rows])
         return
@@ -66,8 +54,8 @@ def list_(
 @app.command
 def show(event: str, *, config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Show one event whole; EVENT is its id, or the beginning of it."""
-    with _opened(config) as connection:
-        row = _one(connection, event)
+    with open_letters(load(config)) as letters:
+        row = _one(letters, event)
     if as_json:
         print_json(_plain(row))
         return
@@ -83,9 +71,9 @@ def replay(
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> int:
     """Queue dead letters again, behind all that waits."""
-    return _move(
-        "queued again", letters.replay, (EventState.FAILED,), events, config, everything=all_failed, target=target
-    )
+    with open_letters(load(config)) as letters:
+        rows = _chosen(letters, events, everything=all_failed, target=target)
+        return _said("queued again", letters.replay(rows), rows)
 
 
 @app.command
@@ -96,35 +84,27 @@ def discard(
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> int:
     """End events without delivery: dead letters, or those named while they wait."""
-    return _move(
-        "discarded", letters.discard, (EventState.FAILED,), events, config, everything=all_failed, target=target
-    )
+    with open_letters(load(config)) as letters:
+        rows = _chosen(letters, events, everything=all_failed, target=target)
+        return _said("discarded", letters.discard(rows), rows)
 
 
-def _move(
-    done: str,
-    move: Callable[[sqlite3.Connection, Sequence[int]], int],
-    states: Sequence[EventState],
-    events: Sequence[str],
-    config: ConfigPath,
-    *,
-    everything: bool,
-    target: int | None,
-) -> int:
+def _chosen(letters: Letters, events: Sequence[str], *, everything: bool, target: int | None) -> list[Row]:
+    """Return the events that are named, or all dead letters, oldest first."""
     if bool(events) == everything:
         raise VdeviceError("name events, or use --all; `vdevice outbox list --state failed` shows them")
-    with _opened(config) as connection:
-        if everything:
-            seqs = [row["seq"] for row in reversed(letters.select(connection, states, target, -1))]
-        else:
-            seqs = [_one(connection, event)["seq"] for event in events]
-        moved = move(connection, seqs)
+    if everything:
+        return list(reversed(letters.select([EventState.FAILED], target, -1)))
+    return [_one(letters, event) for event in events]
+
+
+def _said(done: str, moved: int, rows: Sequence[Row]) -> int:
     console.print(f"{moved} {done}", markup=False)
-    return 0 if moved == len(seqs) else 1
+    return 0 if moved == len(rows) else 1
 
 
-def _one(connection: sqlite3.Connection, event: str) -> dict[str, Any]:
-    rows = letters.find(connection, event)
+def _one(letters: Letters, event: str) -> Row:
+    rows = letters.find(event)
     if len(rows) != 1:
         what = "there is no event" if not rows else f"there are {len(rows)} events"
         raise VdeviceError(f"{what} whose id starts with {event!r}; `vdevice outbox list` shows the ids")

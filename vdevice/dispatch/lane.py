@@ -75,13 +75,13 @@ class Lane:
 
     def offer(self, stored: Stored) -> None:
         """Take an event that was just stored, unless others before it wait on disk only."""
-        if stored.next_at:
+        if stored.next_at and not stored.attempts:
             self._expect(stored.next_at)
         elif self._more_on_disk or self._fetching.locked() or len(self._window) >= WINDOW:
             self._more_on_disk = True
         else:
             self._window.append(stored)
-            self._cursor = stored.seq
+            self._cursor = max(self._cursor, stored.seq)
         self._rouse()
 
     def _expect(self, due: float) -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from typing import Literal, Protocol, Self
 
 from vdevice.board import Board
 from vdevice.config import Config, Target
 from vdevice.errors import VdeviceError
-from vdevice.model import Event, Outcome, Stored
+from vdevice.model import Event, EventState, Outcome, Stored
+from vdevice.outbox import letters
+from vdevice.outbox.letters import Row
 from vdevice.outbox.sqlite import SqliteOutbox
 
 Role = Literal["all", "device", "dispatcher"]
@@ -56,6 +59,31 @@ class Outbox(Protocol):
 
     async def probe(self) -> None:
         """See whether the outbox works, and what others changed. Raises OutboxFailingError."""
+
+
+class Letters(Protocol):
+    """The events of an outbox, for a person: list, show, replay and discard them."""
+
+    def select(self, states: Sequence[EventState], target: int | None = None, limit: int = 100) -> list[Row]:
+        """Return the newest events in these states, newest first; a limit of -1 is none."""
+
+    def find(self, event_id: str) -> list[Row]:
+        """Return the events whose id starts with `event_id`."""
+
+    def replay(self, rows: Sequence[Row]) -> int:
+        """Queue dead letters again, behind all that waits, with the same ids; return how many were dead letters."""
+
+    def discard(self, rows: Sequence[Row]) -> int:
+        """End waiting events and dead letters without delivery; return how many there were."""
+
+
+def open_letters(config: Config) -> AbstractContextManager[Letters]:
+    """Return the events of the outbox that `outbox.url` names, to be opened. Raises VdeviceError."""
+    if config.outbox.is_nats:
+        from vdevice.outbox.jetstream import letters as nats_letters  # noqa: PLC0415 (see below)
+
+        return nats_letters.opened(config)
+    return letters.opened(config.outbox_file)
 
 
 def open_outbox(config: Config, board: Board, role: Role) -> Outbox:

@@ -86,17 +86,19 @@ class Broker:
         self._hear = hear
         self._look = asyncio.Event()
         self._reason = ""
+        self._closed = False
 
     async def run(self) -> None:
-        """Connect, and come up again whenever the connection or the stream was lost, for ever."""
-        while True:
+        """Connect, and come up again whenever the connection or the stream was lost, until it is closed."""
+        while not self._closed:
             self._look.clear()
             await self._come_up()
             await self._look.wait()
 
     async def close(self) -> None:
         """Close the connection; what was published is sent first."""
-        self.is_up = False
+        self.is_up, self._closed = False, True
+        self._look.set()
         if self.client.is_connected:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await self.client.flush(1)
@@ -134,7 +136,7 @@ class Broker:
             disconnected_cb=disconnected,
             reconnected_cb=reconnected,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=RECONNECT,  # type: ignore[arg-type] (it is only slept)
+            reconnect_time_wait=RECONNECT,  # type: ignore[arg-type]
             connect_timeout=CONNECT,
             ping_interval=PING,
             tls=_tls(settings),
@@ -144,7 +146,7 @@ class Broker:
             await self.client.subscribe(subject, cb=hearer)
 
     async def _come_up(self) -> None:
-        while not self.is_up:
+        while not (self.is_up or self._closed):
             try:
                 if not self.client.is_connected and not self.client.is_reconnecting:
                     await self._connect()
@@ -203,9 +205,8 @@ class Broker:
                 await self.client.publish(message.subject, message.data, headers=headers)
         except (nats.errors.Error, OSError) as error:
             raise BrokerError(_words(error)) from error
-        subject, data, headers = messages[last]
-        commit = {**headers, **batch, "Nats-Batch-Sequence": str(last + 1), "Nats-Batch-Commit": "1"}
-        return int((await self._ask(subject, data, commit))["seq"])
+        commit = {**messages[last].headers, **batch, "Nats-Batch-Sequence": str(last + 1), "Nats-Batch-Commit": "1"}
+        return int((await self._ask(messages[last].subject, messages[last].data, commit))["seq"])
 
     async def last(self, stream: str, subject: str) -> list[Kept]:
         """Return the last message of each subject that fits. Raises BrokerError."""
@@ -243,7 +244,9 @@ class Broker:
     async def _ask(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         self._check_connected()
         try:
-            reply: Msg = await self.client.request(subject, data, timeout=REQUEST, headers=dict(headers) if headers else None)
+            reply: Msg = await self.client.request(
+                subject, data, timeout=REQUEST, headers=dict(headers) if headers else None
+            )
             answer: dict[str, Any] = msgspec.json.decode(reply.data)
         except (nats.errors.Error, OSError, msgspec.DecodeError) as error:
             raise BrokerError(_words(error)) from error

@@ -57,7 +57,7 @@ class NatsOutbox:
         )
         self._broker.on_change = self._changed
         self._accepting = Accepting(self._broker, names, self._show)
-        self._taking = Taking(self._broker, names, self._show)
+        self._taking = Taking(self._broker, names, self._show, lambda number: self._board.targets[number].queued)
         self._others: dict[str, tuple[float, Presence]] = {}
         self._stack = contextlib.AsyncExitStack()
 
@@ -120,7 +120,10 @@ class NatsOutbox:
 
     async def fail_waiting(self, target: int, text: str, now: float) -> int:
         """Make dead letters of all that waits for a target; return how many there were. Raises OutboxFailingError."""
-        return await self._taking.fail_waiting(target, text, now)
+        count = await self._taking.fail_waiting(target, text, now)
+        # The target may be back, and what was taken meanwhile is for its lane.
+        self.on_outside_change()
+        return count
 
     async def purge(self, delivered_before: float, failed_before: float) -> int:  # noqa: ARG002 (the outbox's own words)
         """Delete nothing: the streams have an age."""

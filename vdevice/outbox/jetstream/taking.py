@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 
 from vdevice.config import Target
 from vdevice.errors import OutboxFailingError
-from vdevice.model import ErrorCode, EventState, Outcome, Stored, Verdict
+from vdevice.model import TARGETS, ErrorCode, EventState, Outcome, Stored, Verdict
 from vdevice.outbox.jetstream import documents
 from vdevice.outbox.jetstream.accepting import WRONG_LAST
 from vdevice.outbox.jetstream.broker import Broker, BrokerError, Message
@@ -47,18 +47,20 @@ class _Held(NamedTuple):
 class Taking:
     """Takes for the targets in `served`, and holds what it took. `results` has each target's, with its revision."""
 
-    def __init__(self, broker: Broker, names: Names, show: Callable[[int], None]) -> None:
+    def __init__(self, broker: Broker, names: Names, show: Callable[[int], None], queued: Callable[[int], int]) -> None:
         self.results: dict[int, tuple[int, Progress]] = {}
         self.served: frozenset[int] = frozenset()
         self._broker = broker
         self._names = names
         self._show = show
+        self._queued = queued
         self._targets: dict[int, Target] = {}
         self._offer: Callable[[list[Stored]], None] = lambda _stored: None
         self._held: dict[int, _Held] = {}
         self._pulling: dict[int, asyncio.Task[None]] = {}
         self._ups = 0
-        self._recording = {number: asyncio.Lock() for number in range(1, 65)}
+        self._recording = {number: asyncio.Lock() for number in TARGETS}
+        self._failing = {number: asyncio.Lock() for number in TARGETS}
 
     async def load(self) -> None:
         """Read the results of all targets. Raises BrokerError."""
@@ -80,13 +82,13 @@ class Taking:
 
     def serve(self, targets: Collection[Target], offer: Callable[[list[Stored]], None]) -> None:
         """Take for these targets, as far as they are this dispatcher's."""
-        self._targets = {target.number: target for target in targets if target.enabled}
+        self._targets = {target.number: target for target in targets}
         self._offer = offer
 
     @property
-    def wanted(self) -> Collection[int]:
+    def wanted(self) -> list[int]:
         """The targets that may be served."""
-        return self._targets.keys()
+        return [number for number, target in self._targets.items() if target.enabled]
 
     def pull(self, group: asyncio.TaskGroup, mine: frozenset[int]) -> None:
         """Take for these targets from now on; 0 stands for what is delayed. A pull that is under way ends by itself."""
@@ -115,6 +117,10 @@ class Taking:
                 await held.message.nak()
         self._held.clear()
 
+    def _serves(self, number: int) -> bool:
+        # The client's requests may swallow a cancellation, so that a task that was replaced must see it here.
+        return number in self.served and self._pulling.get(number) is asyncio.current_task()
+
     def _stop_pulling(self) -> None:
         for task in self._pulling.values():
             task.cancel()
@@ -122,7 +128,7 @@ class Taking:
 
     async def _take(self, number: int) -> None:
         """Take what waits for a target while it is this dispatcher's."""
-        while number in self.served and (target := self._targets.get(number)):
+        while self._serves(number) and (target := self._targets.get(number)):
             try:
                 await self._consumer(number, target.parallel)
                 await self._pull(number, target.parallel)
@@ -144,7 +150,7 @@ class Taking:
         """Pull until another dispatcher serves the target, or its settings changed."""
         target = self._targets[number]
         async with _subscription(self._broker, self._names, self._names.consumer(number)) as subscription:
-            while number in self.served and self._targets.get(number) is target:
+            while self._serves(number) and self._targets.get(number) is target:
                 with contextlib.suppress(nats.errors.TimeoutError):
                     for message in await subscription.fetch(parallel, PULL):
                         stored = await self._hold(number, message)
@@ -179,11 +185,11 @@ class Taking:
             "ack_wait": int(LEASE * 1e9),
             "max_ack_pending": -1,
         }
-        while 0 in self.served:
+        while self._serves(0):
             try:
                 await make_consumer(self._broker, self._names, config)
                 async with _subscription(self._broker, self._names, DELAYED) as subscription:
-                    while 0 in self.served:
+                    while self._serves(0):
                         with contextlib.suppress(nats.errors.TimeoutError):
                             for message in await subscription.fetch(DELAYED_AT_ONCE, PULL):
                                 await self._move_due(message)
@@ -262,23 +268,24 @@ class Taking:
                     return True
 
     async def fail_waiting(self, target: int, text: str, now: float) -> int:
-        """Make dead letters of all that waits for a target. Raises OutboxFailingError."""
+        """Make dead letters of all that waits for a target which is gone. Raises OutboxFailingError."""
         outcome = Outcome(Verdict.GIVE_UP, ErrorCode.TARGET, text=text)
         count = 0
-        for stored in self.fetch(target, 0, len(self._held)):
-            count += await self.finish(stored, outcome, now)
         try:
-            await self._consumer(target, 1)
-            async with _subscription(self._broker, self._names, self._names.consumer(target)) as subscription:
-                while True:
-                    (message,) = await subscription.fetch(1, AGAIN)
-                    await self._hold(target, message)
-                    for stored in self.fetch(target, 0, 1):
-                        count += await self.finish(stored, outcome, now)
-        except nats.errors.TimeoutError:
-            return count
+            async with self._failing[target]:
+                await self._consumer(target, 1)
+                async with _subscription(self._broker, self._names, self._names.consumer(target)) as subscription:
+                    while self._queued(target) > 0 and target not in self._targets:
+                        count += await self._fail_held(target, outcome, now)
+                        with contextlib.suppress(nats.errors.TimeoutError):
+                            for message in await subscription.fetch(1, AGAIN):
+                                await self._hold(target, message)
         except (nats.errors.Error, OSError) as error:
             raise OutboxFailingError(str(error)) from error
+        return count
+
+    async def _fail_held(self, target: int, outcome: Outcome, now: float) -> int:
+        return sum([await self.finish(stored, outcome, now) for stored in self.fetch(target, 0, len(self._held))])
 
 
 async def make_consumer(broker: Broker, names: Names, config: dict[str, object]) -> None:

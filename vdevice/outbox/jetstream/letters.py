@@ -1,0 +1,223 @@
+"""What a person does with the outbox in NATS: list, show, replay and discard events, beside running devices."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import msgspec
+
+from vdevice.config import Config
+from vdevice.errors import VdeviceError
+from vdevice.model import EventState
+from vdevice.outbox.jetstream import documents, streams
+from vdevice.outbox.jetstream.broker import Broker, BrokerError, Kept, Message
+from vdevice.outbox.jetstream.documents import Letter, Progress
+from vdevice.outbox.jetstream.names import Names
+from vdevice.outbox.jetstream.taking import Taking
+from vdevice.outbox.letters import Row
+
+CONNECT = 5.0
+"""Seconds that NATS may take to be there."""
+
+NO_MESSAGE = frozenset({10037, 10057, 10043})
+"""err_code of JetStream: there is no such message (any more)."""
+
+
+class Looking:
+    """One connection for a person, and the names and results that are there. Coroutines, unlike NatsLetters."""
+
+    def __init__(self, config: Config) -> None:
+        self.names = Names(config.device.id)
+        self.broker = Broker(config.outbox, f"vdevice {config.device.id} command line", self._set_up, {})
+        self.taking = Taking(self.broker, self.names, lambda _target: None, lambda _target: 0)
+        self._config = config
+
+    async def _set_up(self) -> None:
+        await streams.make(self.broker, self.names, self._config.outbox)
+        await self.taking.load()
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Be connected while the block runs. Raises VdeviceError where NATS is not there."""
+        running = asyncio.create_task(self.broker.run())
+        try:
+            async with asyncio.timeout(CONNECT):
+                await self.broker.came_up.wait()
+            yield
+        except TimeoutError:
+            raise VdeviceError(f"NATS cannot be reached at {self._config.outbox.url}; check that it runs") from None
+        finally:
+            await self.broker.close()
+            running.cancel()
+            await asyncio.wait([running])
+
+    async def select(self, states: Sequence[EventState], target: int | None, limit: int) -> list[Row]:
+        """Return the newest events in these states, newest first."""
+        number = "*" if target is None else target
+        rows = []
+        if EventState.WAITING in states:
+            for subject in (self.names.target(number), self.names.delayed(number)):
+                rows += [self._waiting(kept) async for kept in self.broker.scan(self.names.waiting_stream, subject)]
+        for stream, subject in (
+            (self.names.dead_stream, self.names.dead(number)),
+            (self.names.done_stream, self.names.done(number)),
+        ):
+            if any(state is not EventState.WAITING for state in states):
+                rows += [_ended(kept) async for kept in self.broker.scan(stream, subject)]
+        rows = [row for row in rows if row["state"] in states]
+        rows.sort(key=lambda row: (row["since"], row["id"]), reverse=True)
+        return rows if limit < 0 else rows[:limit]
+
+    def _waiting(self, kept: Kept) -> Row:
+        event = documents.waiting_decoder.decode(kept.data)
+        attempts, next_at = self.taking.result(event.target)[1].tries.get(kept.seq, (0, event.due_at))
+        row = _row(kept, event, EventState.WAITING)
+        return {**row, "attempts": attempts, "next_at": next_at}
+
+    async def replay(self, row: Row) -> bool:
+        """Queue a dead letter again, behind all that waits; False if it is none any more."""
+        if row["state"] is not EventState.FAILED or not await self._is_there(row):
+            return False
+        event = msgspec.structs.replace(_event(row), replayed_at=time.time(), due_at=0.0)
+        headers = {"Nats-Msg-Id": f"{event.id}-replay-{row['seq']}"}
+        await self.broker.publish(Message(self.names.target(event.target), documents.encode(event), headers))
+        await self._remove(self.names.dead_stream, row["seq"])
+        return await self.taking.change(event.target, _replayed)
+
+    async def discard(self, row: Row) -> bool:
+        """End a waiting event or a dead letter without delivery; False if it is none any more."""
+        failed = row["state"] is EventState.FAILED
+        if row["state"] not in {EventState.WAITING, EventState.FAILED} or not await self._is_there(row):
+            return False
+        seq, now = row["seq"], time.time()
+        letter = Letter(
+            _event(row), EventState.DISCARDED.name.lower(), row["attempts"], now, row["http_status"],
+            row["error"], row["error_text"], row["answer"] or b"",
+        )  # fmt: skip
+        await self.broker.publish(Message(self.names.done(row["target"]), documents.encode(letter)))
+        changed = await self.taking.change(
+            row["target"], lambda progress: _discarded(progress, None if failed else seq)
+        )
+        await self._remove(self.names.dead_stream if failed else self.names.waiting_stream, seq)
+        return changed
+
+    async def _is_there(self, row: Row) -> bool:
+        waiting = row["state"] is EventState.WAITING
+        stream = self.names.waiting_stream if waiting else self.names.dead_stream
+        try:
+            await self.broker.api(f"STREAM.MSG.GET.{stream}", {"seq": row["seq"]})
+        except BrokerError as error:
+            if error.code in NO_MESSAGE:
+                return False
+            raise
+        return True
+
+    async def _remove(self, stream: str, seq: int) -> None:
+        try:
+            await self.broker.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
+        except BrokerError as error:
+            if error.code not in NO_MESSAGE:
+                raise
+
+
+def _replayed(progress: Progress) -> Progress:
+    return msgspec.structs.replace(progress, failed=progress.failed - 1)
+
+
+def _discarded(progress: Progress, seq: int | None) -> Progress | None:
+    """Return it with one more discarded: a dead letter, or the waiting one of this sequence unless that has ended."""
+    if seq is None:
+        return msgspec.structs.replace(progress, failed=progress.failed - 1, discarded=progress.discarded + 1)
+    if seq in progress.ended:
+        return None
+    return msgspec.structs.replace(progress, discarded=progress.discarded + 1, ended=(*progress.ended, seq))
+
+
+def _row(kept: Kept, event: documents.Waiting, state: EventState) -> Row:
+    return {
+        "seq": kept.seq,
+        "id": event.id,
+        "target": event.target,
+        "state": state,
+        "accepted_at": event.accepted_at,
+        "since": event.since,
+        "value": event.value,
+        "source_connection": event.source_connection,
+        "source_parameter": event.source_parameter,
+        "source_value": event.source_value,
+        "attempts": 0,
+        "next_at": 0.0,
+        "finished_at": None,
+        "http_status": 0,
+        "error": 0,
+        "error_text": "",
+        "answer": None,
+        "description": event.description,
+    }
+
+
+def _ended(kept: Kept) -> Row:
+    letter = documents.letter_decoder.decode(kept.data)
+    return {
+        **_row(kept, letter.event, EventState[letter.state.upper()]),
+        "attempts": letter.attempts,
+        "finished_at": letter.finished_at,
+        "http_status": letter.http_status,
+        "error": letter.error,
+        "error_text": letter.error_text,
+        "answer": letter.answer,
+    }
+
+
+def _event(row: Row) -> documents.Waiting:
+    replayed_at = row["since"] if row["since"] != row["accepted_at"] else 0.0
+    names = (
+        "id",
+        "target",
+        "value",
+        "accepted_at",
+        "source_connection",
+        "source_parameter",
+        "source_value",
+        "description",
+    )
+    return documents.Waiting(**{name: row[name] for name in names}, replayed_at=replayed_at)
+
+
+class NatsLetters:
+    """The events in NATS, for whoever has no event loop: the command line."""
+
+    def __init__(self, looking: Looking, runner: asyncio.Runner) -> None:
+        self._looking = looking
+        self._run = runner.run
+
+    def select(self, states: Sequence[EventState], target: int | None = None, limit: int = 100) -> list[Row]:
+        """Return the newest events in these states, newest first; a limit of -1 is none."""
+        return self._run(self._looking.select(states, target, limit))
+
+    def find(self, event_id: str) -> list[Row]:
+        """Return the events whose id starts with `event_id`."""
+        rows = self._run(self._looking.select(list(EventState), None, -1))
+        return [row for row in rows if row["id"].startswith(event_id)]
+
+    def replay(self, rows: Sequence[Row]) -> int:
+        """Queue dead letters again, behind all that waits, with the same ids; return how many were dead letters."""
+        return sum(self._run(self._looking.replay(row)) for row in rows)
+
+    def discard(self, rows: Sequence[Row]) -> int:
+        """End waiting events and dead letters without delivery; return how many there were."""
+        return sum(self._run(self._looking.discard(row)) for row in rows)
+
+
+@contextlib.contextmanager
+def opened(config: Config) -> Iterator[NatsLetters]:
+    """Open the events in NATS. Raises VdeviceError."""
+    with asyncio.Runner() as runner:
+        looking = Looking(config)
+        connected = looking.connected()
+        runner.run(connected.__aenter__())
+        try:
+            yield NatsLetters(looking, runner)
+        finally:
+            runner.run(connected.__aexit__(None, None, None))
