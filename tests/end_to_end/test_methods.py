@@ -11,6 +11,8 @@ from vdevice import __version__
 from vdevice.model import Stored
 from vdevice.webhooks import http
 
+pytestmark = pytest.mark.usefixtures("outbox")
+
 VALUE = 'Öfen & "3" <x>'
 
 METHODS = {

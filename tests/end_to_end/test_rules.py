@@ -6,8 +6,13 @@ import struct
 import time
 from pathlib import Path
 
-from tests.support import Peer, Recorder, device, empty_disk, fc16, fill_disk, peer, until
+import pytest
+
+from tests.conftest import OnNats, OnSqlite
+from tests.support import Peer, Recorder, device, fc16, peer, until
 from vdevice.app import App
+
+pytestmark = pytest.mark.usefixtures("outbox")
 
 POINTS = """
 [[points]]
@@ -86,17 +91,19 @@ async def test_events_of_one_write_are_stored_together_or_none(recorder: Recorde
     assert recorder.bodies()[-2:] == [b"81.0", b"81.0"]
 
 
-async def test_what_the_disk_refused_is_undone_and_fires_again(recorder: Recorder, tmp_path: Path) -> None:
+async def test_what_the_outbox_refused_is_undone_and_fires_again(
+    recorder: Recorder, tmp_path: Path, outbox: OnSqlite | OnNats
+) -> None:
     lamp_on = b"\x05\x00\x05\xff\x00"
     toml = POINTS + target(recorder, 7) + target(recorder, 8, 'completion = "content"')
     toml += rule("lamp", "target/7", more='trigger = "rising"')
     async with device(toml, tmp_path) as app, peer(app.address) as plc:
-        fill_disk(app.outbox)
+        outbox.hurt(app)
         assert await plc.ask(lamp_on) == b"\x85\x04"
         assert await plc.ask(b"\x01\x00\x05\x00\x01") == b"\x01\x01\x00"
         assert (await plc.ask(fc16(8000, "y" * 200)))[0] == 16
         assert await plc.ask(fc16(8100, "!\0")) == b"\x90\x04"
-        empty_disk(app.outbox)
+        outbox.mend(app)
         await until(lambda: not app.board.outbox_failing)
         assert await plc.ask(lamp_on) == lamp_on
         assert (await plc.ask(fc16(8100, "!\0")))[0] == 16
@@ -116,7 +123,7 @@ async def test_descriptions_and_sources_reach_the_request(recorder: Recorder, tm
         await plc.ask(fc16(7000, "by hand"))
         await idle(app)
     assert recorder.bodies() == [
-        b"Too hot: 90.5 at vdevice|T=90.5|target/7",
+        f"Too hot: 90.5 at {app.config.device.id}|T=90.5|target/7".encode(),
         b"of the target|true|target/7",
         b"of the target|by hand|target/7",
     ]

@@ -10,6 +10,8 @@ from vdevice.app import App
 from vdevice.registers import text
 from vdevice.registers.text import Coding
 
+pytestmark = pytest.mark.usefixtures("outbox")
+
 _BEGIN = ("Kessel 3: 840 °C, Brenner aus. " * 60).encode()[:1790].decode("utf-8", "ignore")
 LONG = _BEGIN + "!" * (1800 - len(_BEGIN.encode()))
 
