@@ -5,7 +5,8 @@ import contextlib
 import resource
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from vdevice.app import App
@@ -165,6 +166,48 @@ async def until(holds: Callable[[], bool], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
         while not holds():
             await asyncio.sleep(0.005)
+
+
+async def start(config: Path, role: str = "all") -> asyncio.subprocess.Process:
+    """Run a device, or a half of one, in a process of its own; its log goes beside its config."""
+    with config.with_suffix(".log").open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "vdevice", "run", "--config", str(config), "--role", role, stdout=log, stderr=log
+        )
+
+
+async def listening(address: str) -> None:
+    """Wait until a device listens, stores and delivers."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(ConnectionError):
+                async with peer(address) as plc:
+                    # Bit 2 of the flags is "delivery stopped".
+                    if not (await plc.inputs(0, 7))[6] & 0b110:
+                        return
+            await asyncio.sleep(0.05)
+
+
+async def counting_plc(addresses: Sequence[str], target: int, answered: list[str], stop: asyncio.Event) -> None:
+    """Write numbered strings, a few at a time; note those that were answered; where one device is gone, go to the next."""
+    number, place = 0, 0
+    while not stop.is_set():
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+            async with peer(addresses[place % len(addresses)]) as connection:
+                while not stop.is_set():
+                    values = [f"{target}:{number + index}" for index in range(4)]
+                    number += 4
+                    connection.writer.write(b"".join(connection.frame(fc16(target * 1000, v)) for v in values))
+                    refused = 0
+                    for value in values:
+                        if (await connection.answer(3))[2][0] == 16:
+                            answered.append(value)
+                        else:
+                            refused += 1
+                    if refused:
+                        await asyncio.sleep(0.05)
+        place += 1
+        await asyncio.sleep(0.02)
 
 
 def target_of(settings: str, folder: Path = Path()) -> tuple[Config, Target]:

@@ -1,49 +1,16 @@
 """`kill -9` at random moments under load: every answered string arrives, in order per target."""
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
-import sys
 from pathlib import Path
 
-from tests.support import Peer, Recorder, device, fc16, free_port, peer, until
+from tests.support import Recorder, counting_plc, device, free_port, start, until
 from vdevice.outbox.sqlite import SqliteOutbox
 
 TARGETS = (1, 2, 3, 4)
 KILLS = 10
-
-
-async def start(folder: Path) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "vdevice", "run", "--config", str(folder / "vdevice.toml"),
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, env=dict(os.environ),
-    )  # fmt: skip
-
-
-async def connected(address: str) -> contextlib.AbstractAsyncContextManager[Peer]:
-    async with asyncio.timeout(20):
-        while True:
-            with contextlib.suppress(ConnectionError):
-                async with peer(address):
-                    return peer(address)
-            await asyncio.sleep(0.02)
-
-
-async def plc(address: str, target: int, answered: list[str], stop: asyncio.Event) -> None:
-    """Write numbered strings, a few at a time; note those that were answered."""
-    number = 0
-    while not stop.is_set():
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
-            async with await connected(address) as connection:
-                while not stop.is_set():
-                    values = [f"{target}:{number + index}" for index in range(4)]
-                    number += 4
-                    connection.writer.write(b"".join(connection.frame(fc16(target * 1000, v)) for v in values))
-                    for value in values:
-                        if (await connection.answer(3))[2][0] == 16:
-                            answered.append(value)  # noqa: PERF401 (noted one by one: a kill may come between)
 
 
 async def test_a_writer_that_is_killed_loses_no_answered_string(recorder: Recorder, tmp_path: Path) -> None:
@@ -54,7 +21,7 @@ async def test_a_writer_that_is_killed_loses_no_answered_string(recorder: Record
     stop = asyncio.Event()
     async with device(targets, tmp_path) as app, asyncio.TaskGroup() as group:
         for number in TARGETS:
-            group.create_task(plc(app.address, number, answered[number], stop))
+            group.create_task(counting_plc([app.address], number, answered[number], stop))
         for _ in range(KILLS):
             before = sum(map(len, answered.values()))
             await until(lambda before=before: sum(map(len, answered.values())) > before + 40, 30)  # type: ignore[misc]
@@ -82,10 +49,10 @@ async def test_no_answered_string_is_lost_or_out_of_order(recorder: Recorder, tm
     answered: dict[int, list[str]] = {n: [] for n in TARGETS}
     stop = asyncio.Event()
     lots = random.Random(7)
-    process = await start(tmp_path)
+    process = await start(tmp_path / "vdevice.toml")
     async with asyncio.TaskGroup() as group:
         for number in TARGETS:
-            group.create_task(plc(address, number, answered[number], stop))
+            group.create_task(counting_plc([address], number, answered[number], stop))
         for kill in range(KILLS):
             before = sum(map(len, answered.values()))
             await until(lambda before=before: sum(map(len, answered.values())) > before + 40, 30)  # type: ignore[misc]
@@ -94,7 +61,7 @@ async def test_no_answered_string_is_lost_or_out_of_order(recorder: Recorder, tm
             await process.wait()
             if kill == KILLS - 1:
                 stop.set()
-            process = await start(tmp_path)
+            process = await start(tmp_path / "vdevice.toml")
     wanted = {value.encode() for values in answered.values() for value in values}
     try:
         await until(lambda: wanted <= set(recorder.bodies()), 60)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.end_to_end.test_kill import connected, start
-from tests.support import Recorder, fc16, free_port, peer
+from tests.support import Recorder, fc16, free_port, listening, peer, start
 
 CONNECTIONS, BURST = 8, 16
 WARM_UP, STRINGS = 40_000, 200_000
@@ -46,9 +45,10 @@ async def test_memory_stays_flat_over_200_000_strings(recorder: Recorder, tmp_pa
         f'[targets.{n}]\nmethod = "post-raw"\nurl = "{recorder.url}/"\npayload = "$VALUE"\n' for n in range(1, 9)
     )
     (tmp_path / "vdevice.toml").write_text(f'[modbus]\nlisten = "{address}"\n{targets}')
-    process = await start(tmp_path)
+    process = await start(tmp_path / "vdevice.toml")
     try:
-        async with await connected(address) as plc:
+        await listening(address)
+        async with peer(address) as plc:
             await many(address, WARM_UP)
             device = psutil.Process(process.pid)
             before, files = memory(device), device.num_fds()
