@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, console, new_table, print_json
 from vdevice.config import load
+from vdevice.config.load import with_outbox
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
 from vdevice.outbox.api import Letters, open_letters
 from vdevice.outbox.letters import Row
+from vdevice.outbox.move import move, open_movable
 
 app = App(name="outbox", help="The waiting, delivered and failed strings.")
 SHOWN = 15
@@ -87,6 +92,36 @@ def discard(
     with open_letters(load(config)) as letters:
         rows = _chosen(letters, events, everything=all_failed, target=target)
         return _said("discarded", letters.discard(rows), rows)
+
+
+@app.command(name="move")
+def move_(
+    *,
+    to: Annotated[str, Parameter(help="URL of the other outbox, or a config file (.toml) whose [outbox] it is.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Carry what waits, dead letters and counters over to another outbox, while no device runs; repeat it if it was stopped."""
+    source = load(config)
+    destination = load(Path(to)) if to.endswith(".toml") else with_outbox(source, to)
+    if destination.outbox.url == source.outbox.url:
+        raise VdeviceError(f"{source.outbox.url} is the outbox itself; name another one with --to")
+    with open_movable(source) as old, open_movable(destination) as new, _progress() as bar:
+        task = bar.add_task("strings", total=None)
+        moved = move(old, new, lambda count: bar.advance(task, count))
+    if as_json:
+        print_json(moved)
+        return
+    console.print(
+        f"{moved.waiting} waiting and {moved.failed} failed strings are in {destination.outbox.url} now, {moved.brought} of "
+        "them new there; set outbox.url to it before the next `vdevice run`",
+        markup=False,
+    )
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.completed} {task.description}"), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def _chosen(letters: Letters, events: Sequence[str], *, everything: bool, target: int | None) -> list[Row]:

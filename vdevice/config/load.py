@@ -67,6 +67,18 @@ def parse(text: str, folder: Path) -> Config:
     raise ConfigError(problems)
 
 
+def with_outbox(config: Config, url: str) -> Config:
+    """Return a config with another outbox; what belongs to NATS only is kept where that stays. Raises ConfigError."""
+    given = msgspec.structs.replace(config.outbox, url=url)
+    if not given.is_nats:
+        given = msgspec.structs.replace(Outbox(), url=url, max_messages=given.max_messages)
+    changed = msgspec.structs.replace(config, outbox=given)
+    problems = checks.check_config(changed)
+    if problems:
+        raise ConfigError(problems)
+    return changed
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8")

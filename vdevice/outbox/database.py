@@ -10,7 +10,7 @@ from pathlib import Path
 from vdevice.errors import VdeviceError
 from vdevice.model import TARGETS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE event (
@@ -49,6 +49,7 @@ CREATE TABLE target (
     error_text TEXT NOT NULL DEFAULT '',
     finished_at INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE move (id TEXT PRIMARY KEY, own INTEGER NOT NULL);
 """
 
 _MIGRATIONS = {
@@ -56,6 +57,7 @@ _MIGRATIONS = {
         "ALTER TABLE event ADD COLUMN description TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX delayed ON event (target, next_at) WHERE state = 0 AND attempts = 0 AND next_at > 0",
     ),
+    2: ("CREATE TABLE move (id TEXT PRIMARY KEY, own INTEGER NOT NULL)",),
 }
 """Statements that make of each version the next one."""
 

@@ -66,7 +66,7 @@ class Looking:
             if any(state is not EventState.WAITING for state in states):
                 rows += [_ended(kept) async for kept in self.broker.scan(stream, subject)]
         rows = [row for row in rows if row["state"] in states]
-        rows.sort(key=lambda row: (row["since"], row["id"]), reverse=True)
+        rows.sort(key=lambda row: (row["since"], row["seq"]), reverse=True)
         return rows if limit < 0 else rows[:limit]
 
     def _waiting(self, kept: Kept) -> Row:
@@ -79,7 +79,7 @@ class Looking:
         """Queue a dead letter again, behind all that waits; False if it is none any more."""
         if row["state"] is not EventState.FAILED or not await self._is_there(row):
             return False
-        event = msgspec.structs.replace(_event(row), replayed_at=time.time(), due_at=0.0)
+        event = msgspec.structs.replace(event_of(row), replayed_at=time.time(), due_at=0.0)
         headers = {"Nats-Msg-Id": f"{event.id}-replay-{row['seq']}"}
         await self.broker.publish(Message(self.names.target(event.target), documents.encode(event), headers))
         await self._remove(self.names.dead_stream, row["seq"])
@@ -92,7 +92,7 @@ class Looking:
             return False
         seq, now = row["seq"], time.time()
         letter = Letter(
-            _event(row), EventState.DISCARDED.name.lower(), row["attempts"], now, row["http_status"],
+            event_of(row), EventState.DISCARDED.name.lower(), row["attempts"], now, row["http_status"],
             row["error"], row["error_text"], row["answer"] or b"",
         )  # fmt: skip
         await self.broker.publish(Message(self.names.done(row["target"]), documents.encode(letter)))
@@ -170,7 +170,8 @@ def _ended(kept: Kept) -> Row:
     }
 
 
-def _event(row: Row) -> documents.Waiting:
+def event_of(row: Row) -> documents.Waiting:
+    """Return the document of a row's event; what was delayed is not any more."""
     replayed_at = row["since"] if row["since"] != row["accepted_at"] else 0.0
     names = (
         "id",

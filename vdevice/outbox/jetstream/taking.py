@@ -34,7 +34,6 @@ PULL = 30.0
 """Seconds that the server keeps a request for messages."""
 
 AGAIN = 0.5
-DELAYED_AT_ONCE = 100
 
 log = structlog.get_logger()
 
@@ -131,7 +130,7 @@ class Taking:
         while self._serves(number) and (target := self._targets.get(number)):
             try:
                 await self._consumer(number, target.parallel)
-                await self._pull(number, target.parallel)
+                await self._pull(number)
             except (BrokerError, nats.errors.Error, OSError) as error:
                 log.debug("not taken", target=number, reason=repr(error))
                 await asyncio.sleep(AGAIN)
@@ -146,13 +145,13 @@ class Taking:
         }
         await make_consumer(self._broker, self._names, config)
 
-    async def _pull(self, number: int, parallel: int) -> None:
+    async def _pull(self, number: int) -> None:
         """Pull until another dispatcher serves the target, or its settings changed."""
         target = self._targets[number]
         async with _subscription(self._broker, self._names, self._names.consumer(number)) as subscription:
             while self._serves(number) and self._targets.get(number) is target:
                 with contextlib.suppress(nats.errors.TimeoutError):
-                    for message in await subscription.fetch(parallel, PULL):
+                    for message in await subscription.fetch(1, PULL):
                         stored = await self._hold(number, message)
                         if stored:
                             self._offer([stored])
@@ -191,7 +190,7 @@ class Taking:
                 async with _subscription(self._broker, self._names, DELAYED) as subscription:
                     while self._serves(0):
                         with contextlib.suppress(nats.errors.TimeoutError):
-                            for message in await subscription.fetch(DELAYED_AT_ONCE, PULL):
+                            for message in await subscription.fetch(1, PULL):
                                 await self._move_due(message)
             except (BrokerError, nats.errors.Error, OSError) as error:
                 log.debug("not taken", target="delayed", reason=repr(error))

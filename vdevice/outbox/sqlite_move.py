@@ -1,0 +1,107 @@
+"""A SQLite outbox as one side of a move."""
+
+import contextlib
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from vdevice.errors import VdeviceError
+from vdevice.model import EventState
+from vdevice.outbox import database
+from vdevice.outbox.contents import SAME, Contents, Totals
+from vdevice.outbox.letters import SqliteLetters
+
+_KEPT = (
+    "id", "target", "state", "accepted_at", "since", "value", "source_connection", "source_parameter", "source_value",
+    "attempts", "next_at", "finished_at", "http_status", "error", "error_text", "answer", "description",
+)  # fmt: skip
+
+
+class SqliteMovable:
+    """An open outbox that no device runs on."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def begin(self) -> str:
+        """Return the id of the move out of here that is under way; a new one where there is none."""
+        with database.transaction(self._connection):
+            row = self._connection.execute("SELECT id FROM move WHERE own").fetchone()
+            name = row[0] if row else uuid.uuid4().hex
+            self._connection.execute("INSERT OR IGNORE INTO move (id, own) VALUES (?, 1)", (name,))
+        return str(name)
+
+    def contents(self) -> Contents:
+        """Return all that is to be carried over."""
+        letters = SqliteLetters(self._connection)
+        rows = self._connection.execute(
+            "SELECT number, accepted, delivered, failed, discarded, lower(hex(digest)), http_status, error, error_text, "
+            "latency_ms, finished_at FROM target WHERE accepted > 0"
+        )
+        return Contents(
+            waiting=letters.select([EventState.WAITING], None, -1)[::-1],
+            failed=letters.select([EventState.FAILED], None, -1)[::-1],
+            totals={row[0]: Totals(*row[1:]) for row in rows},
+        )
+
+    def bring(self, contents: Contents, move: str, brought: Callable[[int], None]) -> int:
+        """Take in what is not here yet, in one transaction; return how many events that were."""
+        with database.transaction(self._connection):
+            known_move = self._connection.execute("SELECT own FROM move WHERE id = ?", (move,)).fetchone()
+            if known_move == (1,):
+                raise VdeviceError(SAME)
+            if known_move is None:
+                self._connection.execute("INSERT INTO move (id, own) VALUES (?, 0)", (move,))
+                for number, totals in contents.totals.items():
+                    self._count(number, totals)
+            known = {row[0] for row in self._connection.execute("SELECT id FROM event")}
+            rows = [row for row in (*contents.failed, *contents.waiting) if row["id"] not in known]
+            self._connection.executemany(
+                f"INSERT INTO event ({', '.join(_KEPT)}) VALUES ({', '.join('?' * len(_KEPT))})",
+                [[row[name] for name in _KEPT] for row in rows],
+            )
+        brought(len(contents.failed) + len(contents.waiting))
+        return len(rows)
+
+    def _count(self, number: int, totals: Totals) -> None:
+        self._connection.execute(
+            "UPDATE target SET accepted = accepted + ?, delivered = delivered + ?, failed = failed + ?, "
+            "discarded = discarded + ?, digest = coalesce(?, digest) WHERE number = ?",
+            (
+                totals.accepted, totals.delivered, totals.failed, totals.discarded,
+                bytes.fromhex(totals.digest) or None, number,
+            ),
+        )  # fmt: skip
+        self._connection.execute(
+            "UPDATE target SET http_status = ?, error = ?, error_text = ?, latency_ms = ?, finished_at = ? "
+            "WHERE number = ? AND finished_at <= ?",
+            (
+                totals.http_status, totals.error, totals.error_text, totals.latency_ms, totals.finished_at,
+                number, totals.finished_at,
+            ),
+        )  # fmt: skip
+
+    def clear(self, contents: Contents) -> None:
+        """Remove what was carried over, the counters, and the id of the move."""
+        with database.transaction(self._connection):
+            rows = [*contents.waiting, *contents.failed]
+            self._connection.executemany("DELETE FROM event WHERE seq = ?", [(row["seq"],) for row in rows])
+            self._connection.execute(
+                "UPDATE target SET accepted = 0, delivered = 0, failed = 0, discarded = 0, digest = NULL, http_status = 0, "
+                "latency_ms = 0, error = 0, error_text = '', finished_at = 0"
+            )
+            self._connection.execute("DELETE FROM move WHERE own")
+
+
+@contextlib.contextmanager
+def opened(file: Path) -> Iterator[SqliteMovable]:
+    """Open an outbox that no device runs on; make it where it is missing. Raises VdeviceError."""
+    with database.running_lock(file):
+        connection = database.connect(file)
+        try:
+            yield SqliteMovable(connection)
+        except sqlite3.Error as error:
+            raise VdeviceError(f"the outbox {file.name} cannot be used ({error}); try again") from None
+        finally:
+            connection.close()
