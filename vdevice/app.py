@@ -82,7 +82,7 @@ class App:
                     "running",
                     version=__version__,
                     role=self._role,
-                    modbus=self.address or None,
+                    modbus=self.address or "off",
                     targets=len(self.config.targets),
                 )
                 try:

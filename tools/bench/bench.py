@@ -27,6 +27,8 @@ from rich.table import Table
 HERE = Path(__file__).parent
 WARM_UP = 1.0
 ALL = ("vdevice", "script", "node")
+NATS = {"NATS": 1, "NATS cluster": 3}
+"""vdevice on NATS: one server that syncs each write to its disk, as SQLite does, or three that replicate."""
 
 
 class Case(NamedTuple):
@@ -43,10 +45,10 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("64 connections"),
-    Case("8 connections", 8),
+    Case("64 connections", devices=(*ALL, *NATS)),
+    Case("8 connections", 8, devices=(*ALL, *NATS)),
     Case("64 connections, 16 requests each", pipeline=16, devices=("vdevice",)),
-    Case("300/s offered", 8, 300),
+    Case("300/s offered", 8, 300, devices=(*ALL, *NATS)),
     Case("64 connections, one receiver slow", slow=True, devices=("vdevice",)),
     Case("300/s, 100,000 waiting", 8, 300, devices=("vdevice",), waiting=100_000),
     Case("300/s, 500 idle connections", 8, 300, devices=("vdevice",), idle=500),
@@ -83,6 +85,18 @@ def wait_for(port: int) -> None:
             return
         time.sleep(0.05)
     raise SystemExit(f"nobody listens on port {port}")
+
+
+def ready(port: int) -> None:
+    """Wait until a device stores strings: bits 1 and 2 of its flags are clear, or it has no flags."""
+    with socket.create_connection(("127.0.0.1", port)) as device:
+        for _ in range(200):
+            device.sendall(b"\0\1\0\0\0\6\1\4\0\6\0\1")
+            answer = device.recv(64)
+            if answer[7] & 0x80 or not answer[10] & 6:
+                return
+            time.sleep(0.1)
+    raise SystemExit(f"the device on port {port} does not get ready")
 
 
 @contextlib.contextmanager
@@ -157,25 +171,49 @@ class Bench:
         """Start a device."""
         port = free_port()
         with tempfile.TemporaryDirectory(prefix="vdevice-bench-") as folder:
+            own = self.vdevice(Path(folder))
             commands = {
-                "vdevice": self.vdevice(Path(folder)),
+                **dict.fromkeys(("vdevice", *NATS), own),
                 "script": [sys.executable, str(HERE / "script.py"), str(port), self.url],
                 "node": ["node", str(HERE / "node" / "pair.js"), str(port), self.url],
             }
-            self.configure(Path(folder), case, port)
-            with process(*commands[name]) as running:
+            with self.brokers(Path(folder), NATS.get(name, 0)) as outbox, contextlib.ExitStack() as stack:
+                self.configure(Path(folder), case, port, outbox)
+                running = stack.enter_context(process(*commands[name]))
                 wait_for(port)
+                ready(port)
                 yield running, port
 
     def vdevice(self, folder: Path) -> list[str]:
         """Return the command of the device that is configured in a folder."""
         return [sys.executable, "-m", "vdevice", "run", "--config", str(folder / "vdevice.toml")]
 
-    def configure(self, folder: Path, case: Case, port: int | None = None) -> None:
+    @contextlib.contextmanager
+    def brokers(self, folder: Path, count: int) -> Iterator[str]:
+        """Run so many NATS servers; yield the lines of [outbox] for them, none for SQLite."""
+        ports, routes = ([free_port() for _ in range(count)] for _ in range(2))
+        with contextlib.ExitStack() as stack:
+            for place, (port, route) in enumerate(zip(ports, routes, strict=True)):
+                lines = [f'listen: "127.0.0.1:{port}"', f'server_name: "n{place}"']
+                if count == 1:
+                    lines.append(f'jetstream {{ store_dir: "{folder}/{place}", sync_interval: always }}')
+                else:
+                    others = ", ".join(f'"nats://127.0.0.1:{other}"' for other in routes)
+                    lines.append(f'jetstream {{ store_dir: "{folder}/{place}" }}')
+                    lines.append(f'cluster {{ name: bench, listen: "127.0.0.1:{route}", routes: [{others}] }}')
+                config = folder / f"nats-{place}.conf"
+                config.write_text("\n".join(lines))
+                stack.enter_context(process(str(Path(sys.executable).with_name("nats-server")), "-c", str(config)))
+            for port in ports:
+                wait_for(port)
+            urls = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
+            yield f'url = "{urls}"\nreplicas = {count}\n' if count else ""
+
+    def configure(self, folder: Path, case: Case, port: int | None = None, outbox: str = "") -> None:
         """Write the config of vdevice: 64 targets, of which the last one may be slow, or have a receiver that is not there."""
         port = port or free_port()
         (folder / "port").write_text(str(port))
-        toml = f'[modbus]\nlisten = "127.0.0.1:{port}"\n[outbox]\nmax_messages = 1000000\n'
+        toml = f'[modbus]\nlisten = "127.0.0.1:{port}"\n[outbox]\nmax_messages = 1000000\n{outbox}'
         for number in range(1, 65):
             last = number == 64
             url = (

@@ -1,6 +1,7 @@
 """`vdevice outbox`: the waiting, delivered and failed events, beside a running device or without one."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from vdevice import logs
 from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, console, new_table, print_json
 from vdevice.config import load
 from vdevice.config.load import with_outbox
@@ -37,7 +39,7 @@ def list_(
 ) -> None:
     """List events, newest first."""
     states = [EventState[name.upper()] for name in state or ("waiting", "delivered", "failed", "discarded")]
-    with open_letters(load(config)) as letters:
+    with _opened(config) as letters:
         rows = letters.select(states, target, limit)
     if as_json:
         print_json([_plain(row) for row in rows])
@@ -59,7 +61,7 @@ def list_(
 @app.command
 def show(event: str, *, config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Show one event whole; EVENT is its id, or the beginning of it."""
-    with open_letters(load(config)) as letters:
+    with _opened(config) as letters:
         row = _one(letters, event)
     if as_json:
         print_json(_plain(row))
@@ -76,7 +78,7 @@ def replay(
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> int:
     """Queue dead letters again, behind all that waits."""
-    with open_letters(load(config)) as letters:
+    with _opened(config) as letters:
         rows = _chosen(letters, events, everything=all_failed, target=target)
         return _said("queued again", letters.replay(rows), rows)
 
@@ -89,7 +91,7 @@ def discard(
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> int:
     """End events without delivery: dead letters, or those named while they wait."""
-    with open_letters(load(config)) as letters:
+    with _opened(config) as letters:
         rows = _chosen(letters, events, everything=all_failed, target=target)
         return _said("discarded", letters.discard(rows), rows)
 
@@ -102,6 +104,7 @@ def move_(
     as_json: Json = False,
 ) -> None:
     """Carry what waits, dead letters and counters over to another outbox, while no device runs; repeat it if it was stopped."""
+    logs.configure(quiet=True)
     source = load(config)
     destination = load(Path(to)) if to.endswith(".toml") else with_outbox(source, to)
     if destination.outbox.url == source.outbox.url:
@@ -122,6 +125,11 @@ def move_(
 def _progress() -> Progress:
     columns = (TextColumn("{task.completed} {task.description}"), BarColumn(), TimeElapsedColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _opened(config: Path) -> AbstractContextManager[Letters]:
+    logs.configure(quiet=True)
+    return open_letters(load(config))
 
 
 def _chosen(letters: Letters, events: Sequence[str], *, everything: bool, target: int | None) -> list[Row]:

@@ -69,7 +69,7 @@ class Kept(NamedTuple):
 class Broker:
     """One connection to a NATS server or cluster. `run` keeps it up; `set_up` is awaited each time before it counts as up.
 
-    `hear` has a callback for each subject that is listened to.
+    `hear` has a callback for each subject that is listened to; `reason` says why it is not up.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Broker:
         self._set_up = set_up
         self._hear = hear
         self._look = asyncio.Event()
-        self._reason = ""
+        self.reason = ""
         self._closed = False
 
     async def run(self) -> None:
@@ -156,7 +156,7 @@ class Broker:
                 self._say("outbox not ready", error)
                 await asyncio.sleep(AGAIN)
             else:
-                self.is_up, self._reason = True, ""
+                self.is_up, self.reason = True, ""
                 self.ups += 1
                 self.came_up.set()
                 log.info("outbox up", outbox=self._settings.url)
@@ -164,9 +164,9 @@ class Broker:
 
     def _say(self, what: str, error: Exception) -> None:
         reason = str(error) or type(error).__name__
-        if reason != self._reason:
+        if reason != self.reason:
             log.error(what, outbox=self._settings.url, reason=reason)
-        self._reason = reason
+        self.reason = reason
 
     def _check_version(self) -> None:
         version = self.client.connected_server_version

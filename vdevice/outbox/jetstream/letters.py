@@ -46,7 +46,10 @@ class Looking:
                 await self.broker.came_up.wait()
             yield
         except TimeoutError:
-            raise VdeviceError(f"NATS cannot be reached at {self._config.outbox.url}; check that it runs") from None
+            reason = self.broker.reason or "no answer"
+            raise VdeviceError(
+                f"NATS cannot be used at {self._config.outbox.url} ({reason}); check that it runs"
+            ) from None
         finally:
             await self.broker.close()
             running.cancel()
