@@ -27,8 +27,8 @@ from rich.table import Table
 HERE = Path(__file__).parent
 WARM_UP = 1.0
 ALL = ("vdevice", "script", "node")
-NATS = {"NATS": 1, "NATS cluster": 3}
-"""vdevice on NATS: one server that syncs each write to its disk, as SQLite does, or three that replicate."""
+NATS = {"NATS": (1, ""), "NATS synced": (1, ", sync_interval: always"), "NATS cluster": (3, "")}
+"""vdevice on NATS: one server, which may sync each write to its disk, as SQLite does, or three that replicate."""
 
 
 class Case(NamedTuple):
@@ -56,7 +56,7 @@ CASES = (
 
 
 class Result(NamedTuple):
-    """What one round gave. Times are milliseconds, CPU microseconds a delivered string, memory MiB."""
+    """What one round gave. Times are milliseconds, CPU microseconds a delivered string (`brokers`: in NATS), memory MiB."""
 
     delivered: float
     answered: float
@@ -67,6 +67,7 @@ class Result(NamedTuple):
     answer_p999: float
     cpu: float
     memory: float
+    brokers: float
     load: float
     receiver: float
 
@@ -131,6 +132,7 @@ class Bench:
     def __init__(self, folder: Path, seconds: float) -> None:
         self.folder = folder
         self.seconds = seconds
+        self.servers: list[psutil.Process] = []
         self.peers = str(folder / "peers")
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
@@ -177,7 +179,7 @@ class Bench:
                 "script": [sys.executable, str(HERE / "script.py"), str(port), self.url],
                 "node": ["node", str(HERE / "node" / "pair.js"), str(port), self.url],
             }
-            with self.brokers(Path(folder), NATS.get(name, 0)) as outbox, contextlib.ExitStack() as stack:
+            with self.brokers(Path(folder), *NATS.get(name, (0, ""))) as outbox, contextlib.ExitStack() as stack:
                 self.configure(Path(folder), case, port, outbox)
                 running = stack.enter_context(process(*commands[name]))
                 wait_for(port)
@@ -189,25 +191,25 @@ class Bench:
         return [sys.executable, "-m", "vdevice", "run", "--config", str(folder / "vdevice.toml")]
 
     @contextlib.contextmanager
-    def brokers(self, folder: Path, count: int) -> Iterator[str]:
+    def brokers(self, folder: Path, count: int, sync: str) -> Iterator[str]:
         """Run so many NATS servers; yield the lines of [outbox] for them, none for SQLite."""
         ports, routes = ([free_port() for _ in range(count)] for _ in range(2))
         with contextlib.ExitStack() as stack:
             for place, (port, route) in enumerate(zip(ports, routes, strict=True)):
                 lines = [f'listen: "127.0.0.1:{port}"', f'server_name: "n{place}"']
-                if count == 1:
-                    lines.append(f'jetstream {{ store_dir: "{folder}/{place}", sync_interval: always }}')
-                else:
+                lines.append(f'jetstream {{ store_dir: "{folder}/{place}"{sync} }}')
+                if count > 1:
                     others = ", ".join(f'"nats://127.0.0.1:{other}"' for other in routes)
-                    lines.append(f'jetstream {{ store_dir: "{folder}/{place}" }}')
                     lines.append(f'cluster {{ name: bench, listen: "127.0.0.1:{route}", routes: [{others}] }}')
                 config = folder / f"nats-{place}.conf"
                 config.write_text("\n".join(lines))
-                stack.enter_context(process(str(Path(sys.executable).with_name("nats-server")), "-c", str(config)))
+                server = str(Path(sys.executable).with_name("nats-server"))
+                self.servers.append(stack.enter_context(process(server, "-c", str(config))))
             for port in ports:
                 wait_for(port)
             urls = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
             yield f'url = "{urls}"\nreplicas = {count}\n' if count else ""
+        self.servers.clear()
 
     def configure(self, folder: Path, case: Case, port: int | None = None, outbox: str = "") -> None:
         """Write the config of vdevice: 64 targets, of which the last one may be slow, or have a receiver that is not there."""
@@ -237,11 +239,14 @@ class Bench:
             self.load(port, case, WARM_UP)
             self.settle()
             before, receiver_before = cpu_of(running), cpu_of(receiver)
+            brokers = sum(map(cpu_of, self.servers))
             answers, load = self.load(port, case, self.seconds)
             arrived = self.stats()
             receiver_spent = cpu_of(receiver) - receiver_before
             late = 0 if case.slow else self.settle()
             spent = cpu_of(running) - before
+            brokers = sum(map(cpu_of, self.servers)) - brokers
+        count = max(arrived["count"] + late, 1)
         if answers["exceptions"] or answers["missing"]:
             raise SystemExit(
                 f"{answers['exceptions']:.0f} exceptions, {answers['missing']:.0f} without an answer in {case.name}"
@@ -254,8 +259,9 @@ class Bench:
             answer_p50=answers["p50"],
             answer_p99=answers["p99"],
             answer_p999=answers["p999"],
-            cpu=spent / max(arrived["count"] + late, 1) * 1e6,
+            cpu=spent / count * 1e6,
             memory=memory_of(running),
+            brokers=brokers / count * 1e6,
             load=load / self.seconds,
             receiver=receiver_spent / self.seconds,
         )
@@ -324,7 +330,7 @@ def node_is_there(console: Console) -> bool:
 def show(console: Console, results: dict[tuple[str, str], list[Result]]) -> None:
     """Print medians and the spread of the rate, and the ratios of vdevice to the others."""
     times = ("arrival p50 ms", "p99", "answer p50 ms", "p99", "p99.9")
-    columns = ("delivered/s", "answered/s", *times, "CPU µs each", "MiB", "load", "receiver")
+    columns = ("delivered/s", "answered/s", *times, "CPU µs each", "MiB", "NATS CPU µs", "load", "receiver")
     title = "medians; vdevice keeps every string on disk, the others keep nothing; load and receiver in cores"
     table = Table("load", "", *columns, title=title)
     medians = {
