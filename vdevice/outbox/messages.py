@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from vdevice.model import Event, Outcome, Stored
+from vdevice.model import Event, Outcome
 
 
 class Put(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -24,9 +24,12 @@ class Put(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Finish(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Record how an event ended at `now`; answered by False if it had ended already."""
+    """Record how an event, which waited `since` then, ended at `now`; answered by False if it had ended already."""
 
-    stored: Stored
+    seq: int
+    target: int
+    since: float
+    attempts: int
     outcome: Outcome
     now: float
 
@@ -34,7 +37,10 @@ class Finish(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class Retry(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Record a failed attempt; answered by False if the event waits no more."""
 
-    stored: Stored
+    seq: int
+    target: int
+    attempts: int
+    next_at: float
     outcome: Outcome
 
 

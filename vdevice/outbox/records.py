@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict
-from vdevice.outbox.messages import Finish, Put
+from vdevice.model import ErrorCode, Event, EventState, Stored, Verdict
+from vdevice.outbox.messages import Finish, Put, Retry
 
 _EVENT = (
     "seq, id, target, value, accepted_at, source_connection, source_parameter, source_value, description, since, attempts, "
@@ -132,39 +132,49 @@ def _is_new(ledger: Ledger, event: Event, changed_only: frozenset[int]) -> bool:
     return True
 
 
-def retry(ledger: Ledger, stored: Stored, outcome: Outcome) -> bool:
-    """Record a failed attempt (`stored` holds the new attempts and next_at); False if the event waits no more."""
+def retry(ledger: Ledger, tried: Retry) -> bool:
+    """Record a failed attempt; False if the event waits no more."""
+    outcome = tried.outcome
     cursor = ledger.connection.execute(
         "UPDATE event SET attempts = ?, next_at = ?, http_status = ?, error = ?, error_text = ?, answer = ? "
         "WHERE seq = ? AND state = 0",
-        (stored.attempts, stored.next_at, outcome.http_status, outcome.error, outcome.text, outcome.answer, stored.seq),
+        (tried.attempts, tried.next_at, outcome.http_status, outcome.error, outcome.text, outcome.answer, tried.seq),
     )
     if cursor.rowcount:
-        ledger.last[stored.event.target] = Last(outcome.http_status, outcome.error, outcome.text)
+        ledger.last[tried.target] = Last(outcome.http_status, outcome.error, outcome.text)
     return bool(cursor.rowcount)
 
 
 def finish(ledger: Ledger, endings: Sequence[Finish]) -> list[bool]:
     """Record how events ended, delivered or given up, and when; False for each that had ended already."""
-    waiting = _still_waiting(ledger.connection, [ending.stored.seq for ending in endings]) if endings else set()
+    waiting = _still_waiting(ledger.connection, [ending.seq for ending in endings]) if endings else set()
     rows = []
     for ending in endings:
-        stored, outcome, now = ending.stored, ending.outcome, ending.now
-        if stored.seq not in waiting:
+        outcome = ending.outcome
+        if ending.seq not in waiting:
             continue
         delivered = outcome.verdict is Verdict.DELIVERED
         state = EventState.DELIVERED if delivered else EventState.FAILED
         rows.append(
-            (stored.seq, state, now, stored.attempts, outcome.http_status, outcome.error, outcome.text, outcome.answer)
+            (
+                ending.seq,
+                state,
+                ending.now,
+                ending.attempts,
+                outcome.http_status,
+                outcome.error,
+                outcome.text,
+                outcome.answer,
+            )
         )
-        _count_ending(ledger, stored, outcome, now)
+        _count_ending(ledger, ending)
     _many(
         ledger.connection,
         "WITH new AS (VALUES {rows}) UPDATE event SET state = column2, finished_at = column3, attempts = column4, "
         "http_status = column5, error = column6, error_text = column7, answer = column8 FROM new WHERE seq = column1",
         rows,
     )
-    return [ending.stored.seq in waiting for ending in endings]
+    return [ending.seq in waiting for ending in endings]
 
 
 def _still_waiting(connection: sqlite3.Connection, seqs: list[int]) -> set[int]:
@@ -175,16 +185,16 @@ def _still_waiting(connection: sqlite3.Connection, seqs: list[int]) -> set[int]:
     return set(json.loads(row[0]))
 
 
-def _count_ending(ledger: Ledger, stored: Stored, outcome: Outcome, now: float) -> None:
-    target = stored.event.target
+def _count_ending(ledger: Ledger, ending: Finish) -> None:
+    target, outcome = ending.target, ending.outcome
     counts, before = ledger.count(target), ledger.last.get(target)
     if outcome.verdict is Verdict.DELIVERED:
         counts.delivered += 1
-        latency: int | None = max(int((now - stored.since) * 1000), 0)
+        latency: int | None = max(int((ending.now - ending.since) * 1000), 0)
     else:
         counts.failed += 1
         latency = before.latency_ms if before else None
-    ledger.last[target] = Last(outcome.http_status, outcome.error, outcome.text, latency, int(now))
+    ledger.last[target] = Last(outcome.http_status, outcome.error, outcome.text, latency, int(ending.now))
 
 
 def fail_waiting(ledger: Ledger, target: int, text: str, now: float) -> int:

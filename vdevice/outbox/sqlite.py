@@ -154,7 +154,7 @@ class SqliteOutbox:
 
     def retry(self, stored: Stored, outcome: Outcome) -> asyncio.Future[bool]:
         """Record a failed attempt whose event goes on waiting; False if it waits no more."""
-        return self._submit(Retry(stored, outcome))
+        return self._submit(Retry(stored.seq, stored.event.target, stored.attempts, stored.next_at, outcome))
 
     def finish(self, stored: Stored, outcome: Outcome, now: float) -> asyncio.Future[bool]:
         """Record how an event ended; False if it was ended already."""
@@ -165,7 +165,7 @@ class SqliteOutbox:
                 self._board.count(target, delivered=delivered, failed=not delivered)
                 self._board.ended(target, outcome, now, now - stored.since)
 
-        return self._submit(Finish(stored, outcome, now), done)
+        return self._submit(Finish(stored.seq, target, stored.since, stored.attempts, outcome, now), done)
 
     def fetch(
         self, target: int, after: int, limit: int, now: float

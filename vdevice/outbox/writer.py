@@ -78,8 +78,8 @@ class Writer:
 
     def _single(self, ledger: Ledger, request: Request) -> Any:  # noqa: ANN401 (each request has its own result)
         match request:
-            case Retry(stored, outcome):
-                return records.retry(ledger, stored, outcome)
+            case Retry():
+                return records.retry(ledger, request)
             case Fetch(target, after, limit, now):
                 return records.fetch(ledger, target, after, limit, now)
             case FailWaiting(target, text, now):
