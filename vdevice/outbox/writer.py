@@ -19,7 +19,8 @@ from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Pu
 from vdevice.outbox.records import Ledger
 
 REQUESTS_A_COMMIT = 512
-READ_AT_ONCE = 1 << 20
+READ_AT_ONCE = 1 << 16
+"""Bytes; a pipe holds no more, and a larger buffer is mapped and unmapped for each read."""
 
 
 class Writer:
