@@ -130,6 +130,12 @@ def test_settings_of_the_outbox_that_cannot_work(settings: str, path: str, words
     assert words in problems(f"[outbox]\n{settings}")[path]
 
 
+def test_a_credentials_file_must_be_one(tmp_path: Path) -> None:
+    (tmp_path / "user.creds").write_text("-----BEGIN NATS USER JWT-----\nx\n")
+    with pytest.raises(ConfigError, match="no credentials file"):
+        parse('[outbox]\nurl = "nats://h"\ncredentials = "user.creds"', tmp_path)
+
+
 def test_a_nats_url_names_the_servers_of_a_cluster() -> None:
     url = "nats://a:4222, b:4223,nats://[::1]:4224/"
     outbox = parse(f'[outbox]\nurl = "{url}"\nreplicas = 3', Path()).outbox

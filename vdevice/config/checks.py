@@ -95,8 +95,8 @@ def _outbox(outbox: Outbox) -> Iterator[tuple[str, str]]:
     if outbox.is_nats:
         yield from _servers(outbox.servers)
         yield from _certificates(outbox)
-        if outbox.credentials is not None and not outbox.credentials.is_file():
-            yield "credentials", _not_there(outbox.credentials)
+        if outbox.credentials is not None:
+            yield from _credentials(outbox.credentials)
         return
     if not url.startswith("sqlite:///") or not url.removeprefix("sqlite:///"):
         yield "url", f"{url!r} is no outbox; write sqlite:///vdevice.db, or nats://host:4222"
@@ -105,6 +105,20 @@ def _outbox(outbox: Outbox) -> Iterator[tuple[str, str]]:
             yield key, "is used by a nats:// outbox only; remove it"
     if outbox.replicas != 1:
         yield "replicas", "is used by a nats:// outbox only; remove it"
+
+
+def _credentials(file: Path) -> Iterator[tuple[str, str]]:
+    try:
+        text = file.read_text("ascii")
+    except (OSError, ValueError):
+        yield "credentials", _not_there(file)
+        return
+    # The client would read for ever in a file without them.
+    if not re.search(r"-BEGIN NATS USER JWT-+\s+\S+\s+-+END [^$]*-BEGIN USER NKEY SEED-+\s+SU[A-Z2-7]+\s+-+END ", text):
+        yield (
+            "credentials",
+            f"names {file.name!r}, which is no credentials file of NATS; `nsc generate creds` makes one",
+        )
 
 
 def _servers(servers: list[str]) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import nats
 import nats.errors
+import nkeys
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -152,7 +153,7 @@ class Broker:
                     await self._connect()
                 self._check_version()
                 await self._set_up()
-            except (BrokerError, nats.errors.Error, OSError, ValueError) as error:
+            except (BrokerError, nats.errors.Error, nkeys.NkeysError, OSError, ValueError) as error:
                 self._say("outbox not ready", error)
                 await asyncio.sleep(AGAIN)
             else:

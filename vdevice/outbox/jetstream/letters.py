@@ -14,7 +14,7 @@ from vdevice.outbox.jetstream import documents, streams
 from vdevice.outbox.jetstream.broker import Broker, BrokerError, Kept, Message
 from vdevice.outbox.jetstream.documents import Letter, Progress
 from vdevice.outbox.jetstream.names import Names
-from vdevice.outbox.jetstream.taking import Taking
+from vdevice.outbox.jetstream.results import Results
 from vdevice.outbox.letters import Row
 
 CONNECT = 5.0
@@ -30,12 +30,12 @@ class Looking:
     def __init__(self, config: Config) -> None:
         self.names = Names(config.device.id)
         self.broker = Broker(config.outbox, f"vdevice {config.device.id} command line", self._set_up, {})
-        self.taking = Taking(self.broker, self.names, lambda _target: None, lambda _target: 0)
+        self.results = Results(self.broker, self.names, lambda _target: None)
         self._config = config
 
     async def _set_up(self) -> None:
         await streams.make(self.broker, self.names, self._config.outbox)
-        await self.taking.load()
+        await self.results.load()
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -74,7 +74,7 @@ class Looking:
 
     def _waiting(self, kept: Kept) -> Row:
         event = documents.waiting_decoder.decode(kept.data)
-        attempts, next_at = self.taking.result(event.target)[1].tries.get(kept.seq, (0, event.due_at))
+        attempts, next_at = self.results.of(event.target).tries.get(kept.seq, (0, event.due_at))
         row = _row(kept, event, EventState.WAITING)
         return {**row, "attempts": attempts, "next_at": next_at}
 
@@ -86,7 +86,7 @@ class Looking:
         headers = {"Nats-Msg-Id": f"{event.id}-replay-{row['seq']}"}
         await self.broker.publish(Message(self.names.target(event.target), documents.encode(event), headers))
         await self._remove(self.names.dead_stream, row["seq"])
-        return await self.taking.change(event.target, _replayed)
+        return await self.results.change(event.target, _replayed)
 
     async def discard(self, row: Row) -> bool:
         """End a waiting event or a dead letter without delivery; False if it is none any more."""
@@ -99,7 +99,7 @@ class Looking:
             row["error"], row["error_text"], row["answer"] or b"",
         )  # fmt: skip
         await self.broker.publish(Message(self.names.done(row["target"]), documents.encode(letter)))
-        changed = await self.taking.change(
+        changed = await self.results.change(
             row["target"], lambda progress: _discarded(progress, None if failed else seq)
         )
         await self._remove(self.names.dead_stream if failed else self.names.waiting_stream, seq)

@@ -62,7 +62,7 @@ class NatsMovable:
         await self._load()
         totals = {}
         for number, (_, count) in self._counts.counts.items():
-            _, result = self._looking.taking.result(number)
+            result = self._looking.results.of(number)
             totals[number] = Totals(
                 count.accepted, result.delivered, result.failed, result.discarded, count.digest, result.http_status,
                 result.error, result.error_text, result.latency_ms, result.finished_at,
@@ -71,7 +71,7 @@ class NatsMovable:
 
     async def _load(self) -> None:
         await self._counts.load()
-        await self._looking.taking.load()
+        await self._looking.results.load()
 
     def bring(self, contents: Contents, move: str, brought: Callable[[int], None]) -> int:
         """Take in what is not here yet; return how many events that were."""
@@ -101,7 +101,7 @@ class NatsMovable:
             if row["state"] == EventState.WAITING and row["attempts"]:
                 tried.setdefault(row["target"], {})[seq] = (row["attempts"], row["next_at"])
         for number, tries in tried.items():
-            await self._looking.taking.change(number, lambda progress, tries=tries: _with_tries(progress, tries))  # type: ignore[misc]
+            await self._looking.results.change(number, lambda progress, tries=tries: _with_tries(progress, tries))  # type: ignore[misc]
 
     async def _bring_totals(self, totals: dict[int, Totals], move: str) -> None:
         for number, total in totals.items():
@@ -109,7 +109,7 @@ class NatsMovable:
             if move not in count.moved:
                 more = Accepted(count.accepted + total.accepted, total.digest or count.digest, (*count.moved, move))
                 await self._broker.batch([count_message(self._names, number, more, seq)])
-            await self._looking.taking.change(
+            await self._looking.results.change(
                 number,
                 lambda progress, total=total: _with_totals(progress, total, move),  # type: ignore[misc]
             )
@@ -140,7 +140,7 @@ class NatsMovable:
         for number in contents.totals:
             seq, count = self._counts.counts[number]
             await self._broker.batch([count_message(self._names, number, Accepted(moved=count.moved), seq)])
-            await self._looking.taking.change(number, lambda progress: Progress(moved=progress.moved))
+            await self._looking.results.change(number, lambda progress: Progress(moved=progress.moved))
         await self._broker.publish(Message(self._move_key, b""))
 
 

@@ -23,6 +23,7 @@ from vdevice.outbox.jetstream.accepting import Accepting
 from vdevice.outbox.jetstream.broker import Broker, BrokerError
 from vdevice.outbox.jetstream.documents import Presence
 from vdevice.outbox.jetstream.names import Names, target_of
+from vdevice.outbox.jetstream.results import Results
 from vdevice.outbox.jetstream.sharing import owner
 from vdevice.outbox.jetstream.taking import Taking
 
@@ -57,7 +58,8 @@ class NatsOutbox:
         )
         self._broker.on_change = self._changed
         self._accepting = Accepting(self._broker, names, self._show)
-        self._taking = Taking(self._broker, names, self._show, lambda number: self._board.targets[number].queued)
+        self._results = Results(self._broker, names, self._show)
+        self._taking = Taking(self._broker, names, self._results, lambda number: board.targets[number].queued)
         self._others: dict[str, tuple[float, Presence]] = {}
         self._stack = contextlib.AsyncExitStack()
 
@@ -142,7 +144,7 @@ class NatsOutbox:
     async def _set_up(self) -> None:
         await streams.make(self._broker, self._names, self._config.outbox)
         await self._accepting.load()
-        await self._taking.load()
+        await self._results.load()
 
     def _changed(self, up: bool) -> None:  # noqa: FBT001 (the state of the connection)
         self._board.outbox_failing = not up
@@ -153,7 +155,7 @@ class NatsOutbox:
     async def _hear_news(self, message: Msg) -> None:
         headers = message.headers or {}
         kind = message.subject.removeprefix(f"{self._names.news}.").partition(".")[0]
-        half = self._accepting if kind == "accepted" else self._taking
+        half = self._accepting if kind == "accepted" else self._results
         half.heard(int(headers["Nats-Sequence"]), target_of(message.subject), message.data)
 
     async def _hear_presence(self, message: Msg) -> None:
@@ -202,7 +204,7 @@ class NatsOutbox:
 
     def _show(self, number: int) -> None:
         """Put a target's counters and its last outcome on the board."""
-        state, (_, result) = self._board.targets[number], self._taking.result(number)
+        state, result = self._board.targets[number], self._results.of(number)
         ended = result.delivered + result.failed + result.discarded
         # A result may be heard before the news of the string that it is for.
         state.accepted = max(self._accepting.accepted(number), ended)

@@ -22,10 +22,9 @@ from vdevice.config import Target
 from vdevice.errors import OutboxFailingError
 from vdevice.model import TARGETS, ErrorCode, EventState, Outcome, Stored, Verdict
 from vdevice.outbox.jetstream import documents
-from vdevice.outbox.jetstream.accepting import WRONG_LAST
 from vdevice.outbox.jetstream.broker import Broker, BrokerError, Message
-from vdevice.outbox.jetstream.documents import Progress
 from vdevice.outbox.jetstream.names import DELAYED, Names, target_of
+from vdevice.outbox.jetstream.results import Results
 
 LEASE = 5.0
 """Seconds after which the server gives a message to another dispatcher, unless the one that has it renews."""
@@ -44,40 +43,20 @@ class _Held(NamedTuple):
 
 
 class Taking:
-    """Takes for the targets in `served`, and holds what it took. `results` has each target's, with its revision."""
+    """Takes for the targets in `served`, and holds what it took; `queued` says how much waits for a target."""
 
-    def __init__(self, broker: Broker, names: Names, show: Callable[[int], None], queued: Callable[[int], int]) -> None:
-        self.results: dict[int, tuple[int, Progress]] = {}
+    def __init__(self, broker: Broker, names: Names, results: Results, queued: Callable[[int], int]) -> None:
         self.served: frozenset[int] = frozenset()
         self._broker = broker
         self._names = names
-        self._show = show
+        self._results = results
         self._queued = queued
         self._targets: dict[int, Target] = {}
         self._offer: Callable[[list[Stored]], None] = lambda _stored: None
         self._held: dict[int, _Held] = {}
         self._pulling: dict[int, asyncio.Task[None]] = {}
         self._ups = 0
-        self._recording = {number: asyncio.Lock() for number in TARGETS}
         self._failing = {number: asyncio.Lock() for number in TARGETS}
-
-    async def load(self) -> None:
-        """Read the results of all targets. Raises BrokerError."""
-        for kept in await self._broker.last(self._names.bucket_stream, self._names.progress("*")):
-            self.heard(kept.seq, target_of(kept.subject), kept.data)
-
-    def heard(self, seq: int, target: int, data: bytes) -> None:
-        """Take results, unless later ones are known."""
-        if seq > self.result(target)[0]:
-            self._know(seq, target, documents.progress_decoder.decode(data))
-
-    def result(self, target: int) -> tuple[int, Progress]:
-        """Return the results of a target and their revision."""
-        return self.results.get(target, (0, Progress()))
-
-    def _know(self, seq: int, target: int, progress: Progress) -> None:
-        self.results[target] = (seq, progress)
-        self._show(target)
 
     def serve(self, targets: Collection[Target], offer: Callable[[list[Stored]], None]) -> None:
         """Take for these targets, as far as they are this dispatcher's."""
@@ -159,15 +138,12 @@ class Taking:
     async def _hold(self, number: int, message: Msg) -> Stored | None:
         """Hold a message; return its event, unless it is held already, or has ended."""
         seq = message.metadata.sequence.stream
-        _, progress = self.result(number)
+        progress = self._results.of(number)
         if seq in progress.ended:
             await message.ack()
             return None
-        try:
-            event = documents.waiting_decoder.decode(message.data)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
-            log.error("not an event", subject=message.subject, seq=seq, reason=str(error))  # noqa: TRY400 (no traceback for a user)
-            await message.term()
+        event = await _event(message)
+        if event is None:
             return None
         attempts, next_at = progress.tries.get(seq, (0, 0.0))
         stored = Stored(seq, event, event.since, attempts, next_at)
@@ -197,7 +173,9 @@ class Taking:
                 await asyncio.sleep(AGAIN)
 
     async def _move_due(self, message: Msg) -> None:
-        event = documents.waiting_decoder.decode(message.data)
+        event = await _event(message)
+        if event is None:
+            return
         wait = event.due_at - time.time()
         if wait > 0:
             await message.nak(wait)
@@ -216,7 +194,7 @@ class Taking:
         held = self._held.get(stored.seq)
         if held is None:
             return False
-        changed = await self.change(stored.event.target, lambda progress: progress.retried(stored, outcome))
+        changed = await self._results.change(stored.event.target, lambda progress: progress.retried(stored, outcome))
         if changed:
             self._held[stored.seq] = _Held(held.message, stored)
         else:
@@ -230,9 +208,9 @@ class Taking:
             return False
         target = self._targets.get(number)
         parallel = target.parallel if target else 1
-        if stored.seq not in self.result(number)[1].ended:
+        if stored.seq not in self._results.of(number).ended:
             await self._keep(documents.letter(stored, outcome, now), stored.seq)
-        changed = await self.change(number, lambda progress: progress.finished(stored, outcome, now, parallel))
+        changed = await self._results.change(number, lambda progress: progress.finished(stored, outcome, now, parallel))
         held = self._held.pop(stored.seq, None)
         if held:
             with contextlib.suppress(nats.errors.Error, OSError):
@@ -247,24 +225,6 @@ class Taking:
             return
         headers = {"Nats-Msg-Id": f"{letter.event.id}-{seq}"}
         await self._broker.publish(Message(self._names.dead(letter.event.target), documents.encode(letter), headers))
-
-    async def change(self, target: int, change: Callable[[Progress], Progress | None]) -> bool:
-        """Change the results of a target, whoever else changes them too; False where there is nothing to change."""
-        async with self._recording[target]:
-            while True:
-                revision, progress = self.result(target)
-                changed = change(progress)
-                if changed is None:
-                    return False
-                message = progress_message(self._names, target, changed, revision)
-                try:
-                    self._know(await self._broker.publish(message), target, changed)
-                except BrokerError as error:
-                    if error.code != WRONG_LAST:
-                        raise
-                    await self.load()
-                else:
-                    return True
 
     async def fail_waiting(self, target: int, text: str, now: float) -> int:
         """Make dead letters of all that waits for a target which is gone. Raises OutboxFailingError."""
@@ -287,6 +247,17 @@ class Taking:
         return sum([await self.finish(stored, outcome, now) for stored in self.fetch(target, 0, len(self._held))])
 
 
+async def _event(message: Msg) -> documents.Waiting | None:
+    """Return the event in a message; what is none is taken out of the stream, with a line in the log."""
+    try:
+        return documents.waiting_decoder.decode(message.data)
+    except msgspec.DecodeError as error:
+        seq = message.metadata.sequence.stream
+        log.error("not an event", subject=message.subject, seq=seq, reason=str(error))  # noqa: TRY400 (no traceback for a user)
+        await message.term()
+        return None
+
+
 async def make_consumer(broker: Broker, names: Names, config: dict[str, object]) -> None:
     """Make a durable consumer, or change its settings. Raises BrokerError."""
     name, subject = config["durable_name"], config["filter_subject"]
@@ -304,9 +275,3 @@ async def _subscription(
     finally:
         with contextlib.suppress(nats.errors.Error, OSError):
             await subscription.unsubscribe()
-
-
-def progress_message(names: Names, target: int, progress: Progress, after: int) -> Message:
-    """Return the message that replaces a target's results, refused unless revision `after` is the last one."""
-    headers = {"Nats-Expected-Last-Subject-Sequence": str(after)}
-    return Message(names.progress(target), documents.encode(progress), headers)
