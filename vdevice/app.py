@@ -57,7 +57,7 @@ class App:
         self._role = role
         self.outbox = open_outbox(config, self.board, role)
         self.outbox.on_stored = _log_accepted
-        self.sender = Sender()
+        self.sender = Sender(config.delivery.deny_networks)
         self.dispatcher = Dispatcher(config, self.outbox, self.board, self.sender)
         self.unit = Unit(config, self.outbox, self.board)
         self._server = DeviceServer(config, self.unit, self.board)

@@ -21,6 +21,7 @@ class TargetState(msgspec.Struct):
 
     configured: bool = False
     enabled: bool = False
+    paused: bool = False
     accepted: int = 0
     delivered: int = 0
     failed: int = 0
@@ -51,6 +52,8 @@ class TargetState(msgspec.Struct):
             return TargetStatus.DISABLED
         if self.sending or self.sending_elsewhere:
             return TargetStatus.SENDING
+        if self.paused:
+            return TargetStatus.PAUSED
         if self.retrying or self.retrying_elsewhere:
             return TargetStatus.WAITING_TO_RETRY
         return TargetStatus.QUEUED if self.queued > 0 else TargetStatus.IDLE

@@ -34,13 +34,14 @@ class ErrorCode(enum.IntEnum):
 
 
 class TargetStatus(enum.IntEnum):
-    """The state register of a target. 5, paused, has no command in this version."""
+    """The state register of a target."""
 
     NOT_CONFIGURED = 0
     IDLE = 1
     QUEUED = 2
     SENDING = 3
     WAITING_TO_RETRY = 4
+    PAUSED = 5
     DISABLED = 6
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import stat
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Recorder, answer, device, fc16, free_port, peer, until
+from tests.brokers import NatsServer
+from tests.support import Recorder, answer, device, fc16, free_port, listening, peer, start, until
+from vdevice.config import load
 
 SECRET = "T0/B0/verysecretpath"
 
@@ -99,6 +102,73 @@ async def test_dead_letters_are_seen_replayed_and_discarded_while_running(record
     assert keys[2] == keys[0]
 
 
+async def test_dead_letters_are_chosen_by_what_they_are_and_exported(recorder: Recorder, tmp_path: Path) -> None:
+    configure(tmp_path, recorder)
+    recorder.reply = lambda n: answer(404 if n < 2 else 400, "gone")
+    async with running(tmp_path):
+        for text in ("alpha", "beta", "alphabet"):
+            await vdevice("send", "7", text, "--wait", folder=tmp_path, code=1)
+        names = ("outbox", "list", "--text", "alpha", "--json")
+        assert [row["value"] for row in json.loads(await vdevice(*names, folder=tmp_path))] == ["alphabet", "alpha"]
+        assert json.loads(await vdevice("outbox", "list", "--error", "3", "--json", folder=tmp_path)) == []
+        discarded = await vdevice(
+            "outbox", "discard", "--all", "--text", "HTTP 400", "--reason", "no use", folder=tmp_path
+        )
+        assert "1 discarded" in discarded
+        lines = (await vdevice("outbox", "export", folder=tmp_path)).splitlines()
+        rows = [json.loads(line) for line in lines]
+        assert [(row["value"], row["state"], row["error_text"]) for row in rows] == [
+            ("alpha", "failed", "HTTP 404, given up"),
+            ("beta", "failed", "HTTP 404, given up"),
+            ("alphabet", "discarded", "no use"),
+        ]
+        recorder.reply = lambda _n: answer(200)
+        assert "0 queued" in await vdevice("outbox", "replay", "--all", "--target", "8", folder=tmp_path)
+        assert "1 queued" in await vdevice("outbox", "replay", "--all", "--text", "beta", folder=tmp_path)
+        await recorder.wait(4)
+    assert recorder.bodies()[-1] == b"beta"
+
+
+async def test_a_target_is_paused_and_resumed(recorder: Recorder, tmp_path: Path) -> None:
+    configure(tmp_path, recorder)
+    async with running(tmp_path):
+        assert "target/7: paused" in await vdevice("target", "pause", "7", folder=tmp_path)
+        assert "was paused already" in await vdevice("target", "pause", "7", folder=tmp_path)
+        await asyncio.sleep(1.2)
+        assert "1 queued" in await vdevice("send", "7", "waits", folder=tmp_path)
+        assert "paused" in await vdevice("status", folder=tmp_path)
+        assert recorder.requests == []
+        assert "target/7: resumed" in await vdevice("target", "resume", "7", folder=tmp_path)
+        await recorder.wait(1)
+    assert "is not configured" in await vdevice("target", "pause", "8", folder=tmp_path, code=2)
+
+
+async def test_roles_and_a_move_on_the_command_line(recorder: Recorder, nats: NatsServer, tmp_path: Path) -> None:
+    configure(tmp_path, recorder, f'[device]\nid = "cli {secrets.token_hex(4)}"')
+    async with running(tmp_path):
+        await vdevice("target", "pause", "7", folder=tmp_path)
+        await asyncio.sleep(1.2)
+        await vdevice("send", "7", "carried", folder=tmp_path)
+        assert "stop it" in await vdevice("outbox", "move", "--to", nats.url, folder=tmp_path, code=1)
+    assert "1 waiting" in await vdevice("outbox", "move", "--to", nats.url, folder=tmp_path)
+    assert "0 waiting" in await vdevice("outbox", "move", "--to", nats.url, folder=tmp_path)
+    config = tmp_path / "vdevice.toml"
+    config.write_text(f'[outbox]\nurl = "{nats.url}"\n' + config.read_text())
+    assert "carried" in await vdevice("outbox", "list", folder=tmp_path)
+    assert "resumed" in await vdevice("target", "resume", "7", folder=tmp_path)
+    dispatcher = await start(config, "dispatcher")
+    device = await start(config, "device")
+    try:
+        await recorder.wait(1)
+        await listening(f"127.0.0.1:{load(config).modbus.listen.port}")
+        assert "delivered, HTTP 200" in await vdevice("send", "7", "more", "--wait", folder=tmp_path)
+    finally:
+        for process in (dispatcher, device):
+            process.terminate()
+            assert await process.wait() == 0
+    assert recorder.bodies() == [b"carried", b"more"]
+
+
 async def test_sighup_reloads_and_a_wrong_file_is_refused(recorder: Recorder, tmp_path: Path) -> None:
     port = configure(tmp_path, recorder)
     path = tmp_path / "vdevice.toml"
@@ -168,6 +238,24 @@ async def test_debug_logs_the_payload_of_that_target(recorder: Recorder, tmp_pat
     ],
 )
 async def test_a_mistake_is_one_sentence(arguments: list[str], code: int, words: str, tmp_path: Path) -> None:
+    assert words in await vdevice(*arguments, folder=tmp_path, code=code)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "--role", "device"], 1, "needs an outbox that several processes share"),
+        (["outbox", "move", "--to", "redis://h"], 2, "no outbox"),
+        (["outbox", "move", "--to", "sqlite:///vdevice.db"], 1, "the outbox itself"),
+        (["outbox", "move", "--to", "nats://127.0.0.1:9"], 1, "check that it runs"),
+        (["outbox", "discard", "--target", "7"], 1, "name events, or use --all"),
+        (["outbox", "replay", "0", "--text", "x"], 1, "name events, or use --all"),
+    ],
+)
+async def test_a_mistake_beside_a_config_is_one_sentence(
+    recorder: Recorder, arguments: list[str], code: int, words: str, tmp_path: Path
+) -> None:
+    configure(tmp_path, recorder)
     assert words in await vdevice(*arguments, folder=tmp_path, code=code)
 
 

@@ -320,6 +320,51 @@ async def test_a_target_that_is_switched_off_keeps_what_waits(recorder: Recorder
     assert recorder.bodies()[-1] == b"x"
 
 
+def pause(app: App, *, paused: bool) -> bool:
+    with open_letters(app.config) as letters:
+        return letters.pause(7, paused=paused)
+
+
+async def test_a_paused_target_takes_strings_and_sends_none_until_it_is_resumed(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    other = target(recorder).replace(".7", ".8", 1)
+    async with device(target(recorder) + other, tmp_path) as app, peer(app.address) as plc:
+        assert await asyncio.to_thread(pause, app, paused=True)
+        assert not await asyncio.to_thread(pause, app, paused=True)
+        await until(lambda: app.board.targets[7].paused)
+        await write(plc, "a", "b")
+        await write(plc, "other", block=8000)
+        await idle(app, 8)
+        assert (await plc.inputs(7000, 9))[::8] == [TargetStatus.PAUSED, 2]
+        assert recorder.bodies() == [b"other"]
+    async with device(target(recorder), tmp_path) as app, peer(app.address) as plc:
+        await write(plc, "c")
+        await asyncio.sleep(0.2)
+        assert (await plc.inputs(7000, 9))[::8] == [TargetStatus.PAUSED, 3]
+        assert await asyncio.to_thread(pause, app, paused=False)
+        await idle(app)
+    assert recorder.bodies() == [b"other", b"a", b"b", b"c"]
+
+
+async def test_a_retry_that_waits_is_paused_too(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.reply = lambda _n: answer(503)
+    toml = target(recorder, "attempts = 1000").replace(FAST, "backoff = 0.3\nbackoff_max = 0.3")
+    async with device(toml, tmp_path) as app, peer(app.address) as plc:
+        await write(plc, "a")
+        await recorder.wait(1)
+        await asyncio.to_thread(pause, app, paused=True)
+        await until(lambda: app.board.targets[7].paused)
+        await asyncio.sleep(0.4)
+        before = len(recorder.requests)
+        await asyncio.sleep(0.8)
+        assert len(recorder.requests) == before
+        recorder.reply = lambda _n: answer(200)
+        await asyncio.to_thread(pause, app, paused=False)
+        await idle(app)
+    assert len(recorder.requests) == before + 1
+
+
 async def test_a_removed_target_makes_dead_letters_that_can_be_replayed(recorder: Recorder, tmp_path: Path) -> None:
     recorder.reply = lambda _n: answer(503)
     async with device(target(recorder), tmp_path) as app, peer(app.address) as plc:

@@ -11,7 +11,7 @@ from cyclopts import App
 from rich.console import Console
 
 from vdevice import __version__
-from vdevice.cli import device, letters, rules, settings
+from vdevice.cli import device, letters, rules, settings, targets
 from vdevice.errors import ConfigError, VdeviceError
 
 app = App(
@@ -31,6 +31,7 @@ app.command(device.status)
 app.command(device.receive)
 app.command(letters.app)
 app.command(rules.app)
+app.command(targets.app)
 
 
 def main() -> None:

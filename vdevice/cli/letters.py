@@ -1,11 +1,13 @@
 """`vdevice outbox`: the waiting, delivered and failed events, beside a running device or without one."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -26,21 +28,28 @@ SHOWN = 15
 
 StateName = Literal["waiting", "delivered", "failed", "discarded"]
 Limit = Annotated[int, Parameter(help="How many at most.")]
+States = Annotated[list[StateName] | None, Parameter(help="Only these; may be given again.", negative="")]
+AllFailed = Annotated[bool, Parameter(name="--all", negative="", help="All dead letters.")]
+OfTarget = Annotated[int | None, Parameter(help="With --all: of this target only.")]
+ErrorNumber = Annotated[int | None, Parameter(help="Only with this error, as in the error register.")]
+Text = Annotated[str | None, Parameter(help="Only where the string or the reason holds this.")]
 
 
 @app.command(name="list")
 def list_(
     *,
-    state: Annotated[list[StateName] | None, Parameter(help="Only these; may be given again.", negative="")] = None,
+    state: States = None,
     target: int | None = None,
+    error: ErrorNumber = None,
+    text: Text = None,
     limit: Limit = 50,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
     """List events, newest first."""
-    states = [EventState[name.upper()] for name in state or ("waiting", "delivered", "failed", "discarded")]
+    filtered = error is not None or text is not None
     with _opened(config) as letters:
-        rows = letters.select(states, target, limit)
+        rows = _matching(letters.select(_states(state), target, -1 if filtered else limit), error, text)[:limit]
     if as_json:
         print_json([_plain(row) for row in rows])
         return
@@ -71,29 +80,52 @@ def show(event: str, *, config: ConfigPath = DEFAULT_CONFIG, as_json: Json = Fal
 
 
 @app.command
+def export(
+    *,
+    state: States = None,
+    target: int | None = None,
+    error: ErrorNumber = None,
+    text: Text = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Print events as JSON lines, oldest first."""
+    with _opened(config) as letters:
+        rows = _matching(letters.select(_states(state), target, -1), error, text)
+    for row in reversed(rows):
+        sys.stdout.write(msgspec.json.encode(_plain(row)).decode() + "\n")
+
+
+@app.command
 def replay(
     *events: str,
-    all_failed: Annotated[bool, Parameter(name="--all", negative="", help="All dead letters.")] = False,
-    target: Annotated[int | None, Parameter(help="With --all: of this target only.")] = None,
+    all_failed: AllFailed = False,
+    target: OfTarget = None,
+    error: ErrorNumber = None,
+    text: Text = None,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> int:
-    """Queue dead letters again, behind all that waits."""
+    """Queue dead letters again, behind all that waits: those named, or with --all those that fit."""
+    _check_choice(events, target, error, text, everything=all_failed)
     with _opened(config) as letters:
-        rows = _chosen(letters, events, everything=all_failed, target=target)
+        rows = _chosen(letters, events, everything=all_failed, target=target, error=error, text=text)
         return _said("queued again", letters.replay(rows), rows)
 
 
 @app.command
 def discard(
     *events: str,
-    all_failed: Annotated[bool, Parameter(name="--all", negative="", help="All dead letters.")] = False,
-    target: Annotated[int | None, Parameter(help="With --all: of this target only.")] = None,
+    all_failed: AllFailed = False,
+    target: OfTarget = None,
+    error: ErrorNumber = None,
+    text: Text = None,
+    reason: Annotated[str, Parameter(help="Kept with them, instead of why they failed.")] = "",
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> int:
-    """End events without delivery: dead letters, or those named while they wait."""
+    """End events without delivery: those named, waiting or failed, or with --all the dead letters that fit."""
+    _check_choice(events, target, error, text, everything=all_failed)
     with _opened(config) as letters:
-        rows = _chosen(letters, events, everything=all_failed, target=target)
-        return _said("discarded", letters.discard(rows), rows)
+        rows = _chosen(letters, events, everything=all_failed, target=target, error=error, text=text)
+        return _said("discarded", letters.discard(rows, reason), rows)
 
 
 @app.command(name="move")
@@ -132,12 +164,38 @@ def _opened(config: Path) -> AbstractContextManager[Letters]:
     return open_letters(load(config))
 
 
-def _chosen(letters: Letters, events: Sequence[str], *, everything: bool, target: int | None) -> list[Row]:
-    """Return the events that are named, or all dead letters, oldest first."""
-    if bool(events) == everything:
-        raise VdeviceError("name events, or use --all; `vdevice outbox list --state failed` shows them")
+def _check_choice(events: Sequence[str], *filters: object, everything: bool) -> None:
+    if bool(events) == everything or (events and any(given is not None for given in filters)):
+        raise VdeviceError(
+            "name events, or use --all, with --target, --error or --text; `vdevice outbox list --state failed` shows them"
+        )
+
+
+def _states(names: Sequence[str] | None) -> list[EventState]:
+    return [EventState[name.upper()] for name in names or ("waiting", "delivered", "failed", "discarded")]
+
+
+def _matching(rows: list[Row], error: int | None, text: str | None) -> list[Row]:
+    return [
+        row
+        for row in rows
+        if (error is None or row["error"] == error)
+        and (text is None or text in row["value"] or text in row["error_text"])
+    ]
+
+
+def _chosen(
+    letters: Letters,
+    events: Sequence[str],
+    *,
+    everything: bool,
+    target: int | None,
+    error: int | None,
+    text: str | None,
+) -> list[Row]:
+    """Return the events that are named, or the dead letters that fit, oldest first."""
     if everything:
-        return list(reversed(letters.select([EventState.FAILED], target, -1)))
+        return _matching(letters.select([EventState.FAILED], target, -1), error, text)[::-1]
     return [_one(letters, event) for event in events]
 
 

@@ -12,7 +12,7 @@ from email.message import Message
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from vdevice.config.schema import IDLE_MS, Config, Outbox, Target
+from vdevice.config.schema import IDLE_MS, Client, Config, Delivery, Outbox, Target
 from vdevice.errors import Problem
 
 PARAMETERS = frozenset({"get", "delete", "post-urlencoded", "post-multipart"})
@@ -87,7 +87,39 @@ def check_config(config: Config) -> list[Problem]:
     problems += [Problem(f"outbox.{key}", message) for key, message in _outbox(config.outbox)]
     if config.delivery.backoff_max < config.delivery.backoff:
         problems.append(Problem("delivery.backoff_max", "is below backoff; make it at least as long"))
+    for target in config.targets.values():
+        problems += [Problem(f"targets.{target.number}.url", words) for words in _egress(target, config.delivery)]
+    for name, client in config.modbus.clients.items():
+        problems += [Problem(f"modbus.clients.{name}.{key}", words) for key, words in _client(client, config)]
     return problems
+
+
+def _client(client: Client, config: Config) -> Iterator[tuple[str, str]]:
+    for key in ("targets", "points"):
+        if client.read_only and getattr(client, key) is not None:
+            yield key, "cannot go with read_only, which writes nothing; remove one of them"
+    known = {point.name for point in config.points}
+    for name in client.points or ():
+        if name not in known:
+            yield "points", f"names {name!r}, which is no point; {_known_points(known)}"
+
+
+def _known_points(known: set[str]) -> str:
+    return f"known are {', '.join(sorted(known))}" if known else "there are none"
+
+
+def _egress(target: Target, delivery: Delivery) -> Iterator[str]:
+    """Yield why a target's host is none that requests may go to; what a name resolves to is looked at when it is sent."""
+    host = (urlsplit(target.url.reveal()).hostname or "").lower().rstrip(".")
+    if delivery.allow_hosts and not any(_fits(host, pattern.lower()) for pattern in delivery.allow_hosts):
+        yield f"leads to {host}, which is not in delivery.allow_hosts; add it there"
+    if any(host in network for network in delivery.deny_networks):
+        yield f"leads to {host}, which delivery.deny_networks denies; take its network out there if it must be"
+
+
+def _fits(host: str, pattern: str) -> bool:
+    """Tell whether a host is the one of a pattern, or a subdomain of `*.example.com`."""
+    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
 
 
 def _outbox(outbox: Outbox) -> Iterator[tuple[str, str]]:

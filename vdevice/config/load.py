@@ -8,7 +8,7 @@ import msgspec
 
 from vdevice.config import checks, converter
 from vdevice.config.decode import decode
-from vdevice.config.schema import Config, Delivery, Device, Files, Modbus, Outbox, Point, Rule, Target
+from vdevice.config.schema import Attempts, Config, Delivery, Device, Files, Modbus, Outbox, Point, Rule, Target
 from vdevice.errors import ConfigError, Problem
 from vdevice.model import TARGETS
 
@@ -118,7 +118,7 @@ def _targets(raw: Any, delivery: Delivery, folder: Path, problems: list[Problem]
             problems.append(Problem(path, f"is not a table; write [targets.{number}]"))
         else:
             seen[number] = key
-            given = {"number": number, **msgspec.structs.asdict(delivery)}
+            given = {"number": number, **{name: getattr(delivery, name) for name in Attempts.__struct_fields__}}
             target, wrong = decode(Target, table, path, folder, given)
             if target is not None:
                 target = _with_paths(target, folder)

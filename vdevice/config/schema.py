@@ -84,9 +84,16 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """[modbus.clients.<name>]: the name of an address or network, for $SOURCECONNECTION and the log."""
+    """[modbus.clients.<name>]: the name of an address or network, for $SOURCECONNECTION and the log, and what it may do.
+
+    `targets` and `points` are those that it may write, None is all of them; `rate` is requests a second.
+    """
 
     address: Network
+    read_only: bool = False
+    targets: list[Annotated[int, Meta(ge=1, le=64)]] | None = None
+    points: list[str] | None = None
+    rate: Positive | None = None
 
 
 class Modbus(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +106,7 @@ class Modbus(msgspec.Struct, frozen=True, kw_only=True):
     max_connections_per_address: Annotated[int, Meta(ge=0)] = 0
     idle_timeout: Seconds = 0
     frame_timeout: Seconds = 10
+    rate: Positive | None = None
     clients: dict[str, Client] = {}
 
 
@@ -130,8 +138,8 @@ class Outbox(msgspec.Struct, frozen=True, kw_only=True):
         return [f"{scheme}://{server.strip().removeprefix(f'{scheme}://').rstrip('/')}" for server in rest.split(",")]
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """[delivery]: how strings are delivered; each setting may be overridden in a target. `rate` is messages a second."""
+class Attempts(msgspec.Struct, frozen=True, kw_only=True):
+    """How strings are delivered: in [delivery], and overridden in a target. `rate` is messages a second."""
 
     timeout: Positive = 10
     attempts: Count = 10
@@ -144,6 +152,17 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     follow_redirects: bool = False
 
 
+DENIED = ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
+"""Link-local networks, and the addresses at which clouds tell a machine its secrets (AWS, Alibaba, Azure, Oracle)."""
+
+
+class Delivery(Attempts, frozen=True, kw_only=True):
+    """[delivery]: what targets have in common, and where requests may go. An empty `allow_hosts` lets them go to each host."""
+
+    allow_hosts: list[str] = []
+    deny_networks: list[Network] = msgspec.field(default_factory=lambda: [Network(text) for text in DENIED])
+
+
 class Files(msgspec.Struct, frozen=True, kw_only=True):
     """[files]: the folder that `file:` values may read from, and the largest file in bytes."""
 
@@ -151,7 +170,7 @@ class Files(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: Count = 10 * 1024 * 1024
 
 
-class Target(Delivery, frozen=True, kw_only=True):
+class Target(Attempts, frozen=True, kw_only=True):
     """[targets.<number>]: one webhook, complete: secrets read, [delivery] filled in."""
 
     number: int
@@ -281,3 +300,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             (c.address.network.prefixlen, name) for name, c in self.modbus.clients.items() if address in c.address
         ]
         return max(fitting)[1] if fitting else address
+
+    def client_of(self, address: str) -> Client | None:
+        """Return that entry, or None where none holds `address`."""
+        return self.modbus.clients.get(self.client_name(address))

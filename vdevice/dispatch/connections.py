@@ -8,11 +8,14 @@ import functools
 import socket
 import ssl
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
+from vdevice.config.schema import Network
+from vdevice.dispatch.egress import DeniedError, is_denied
 from vdevice.dispatch.http1 import Answer, AnswerError, AnswerReader
 from vdevice.webhooks.request import Request
 
@@ -111,9 +114,10 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """All connections that wait for their next request, by where they lead to."""
+    """All connections that wait for their next request, by where they lead to; none leads into a network of `deny`."""
 
-    def __init__(self) -> None:
+    def __init__(self, deny: Sequence[Network] = ()) -> None:
+        self.deny = deny
         self._loop = asyncio.get_running_loop()
         self._idle: dict[Origin, deque[Connection]] = defaultdict(deque)
         self._sweeping: asyncio.TimerHandle | None = None
@@ -176,7 +180,10 @@ class Connections:
     async def _open(self, origin: Origin) -> Connection:
         scheme, netloc, tls = origin
         host, port = _host_and_port(scheme, netloc)
-        addresses = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [address for address in found if not is_denied(str(address[4][0]), self.deny)]
+        if not addresses:
+            raise DeniedError
         try:
             handle = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS, loop=self._loop)
         except RuntimeError as error:

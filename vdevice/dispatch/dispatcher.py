@@ -47,7 +47,7 @@ class Dispatcher:
     def apply(self, config: Config) -> None:
         """Go on with another config: lanes of targets that are gone end, and what waits for them becomes dead letters."""
         self._config = config
-        self._sender.forget_tls()
+        self._sender.apply(config.delivery.deny_networks)
         for number in [number for number in self._lanes if number not in config.targets]:
             del self._lanes[number]
             for worker in self._workers.pop(number):

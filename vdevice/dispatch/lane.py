@@ -64,6 +64,10 @@ class Lane:
         self._not_before = 0.0
         self._limiter = _limiter(target)
 
+    @property
+    def _is_active(self) -> bool:
+        return self.target.enabled and not self._state.paused
+
     def update(self, target: Target) -> None:
         """Go on with other settings, at once: what was wrong may be mended."""
         if _limiter_settings(target) != _limiter_settings(self.target):
@@ -119,9 +123,9 @@ class Lane:
     async def run(self, index: int) -> None:
         """Work for ever, or until `parallel` has become too small for worker `index`."""
         while index < self.target.parallel:
-            stored = await self._take() if self.target.enabled else None
+            stored = await self._take() if self._is_active else None
             if stored is None:
-                if not self.target.enabled or not (self._window or self._more_on_disk):
+                if not self._is_active or not (self._window or self._more_on_disk):
                     await self._roused()
                 continue
             self._in_flight.add(stored.seq)
@@ -180,12 +184,12 @@ class Lane:
             target = self.target
             expires = stored.since + target.max_age
             wait = max(min(next_at, expires), self._not_before) - time.time()
-            if target.enabled and wait <= 0:
+            if self._is_active and wait <= 0:
                 return
             self._state.retrying += 1
             self._state.attempts = stored.attempts
             try:
-                async with asyncio.timeout(wait if target.enabled else None):
+                async with asyncio.timeout(wait if self._is_active else None):
                     await self._roused()
             except TimeoutError:
                 pass

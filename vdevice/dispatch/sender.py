@@ -7,6 +7,7 @@ import asyncio
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Self
 from urllib.parse import urljoin, urlsplit
 
@@ -15,7 +16,9 @@ import msgspec
 from yarl import URL
 
 from vdevice.config import Target
+from vdevice.config.schema import Network
 from vdevice.dispatch.connections import ClosedError, Connections
+from vdevice.dispatch.egress import DeniedError
 from vdevice.dispatch.http1 import MOST_BODY, AnswerError
 from vdevice.model import ErrorCode, Outcome, Verdict
 from vdevice.webhooks import outcome as outcomes
@@ -38,13 +41,14 @@ Answered = tuple[int, str, Outcome]
 class Sender:
     """The HTTP client of all targets; `async with` owns its connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, deny: Sequence[Network] = ()) -> None:
+        self._deny = deny
         self._tls: dict[tuple[object, ...], ssl.SSLContext] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._connections = Connections()
+        self._connections = Connections(self._deny)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -52,9 +56,10 @@ class Sender:
         if self._session:
             await self._session.close()
 
-    def forget_tls(self) -> None:
-        """Read CA and client certificate files anew from the next request on."""
+    def apply(self, deny: Sequence[Network]) -> None:
+        """Deny these networks, and read CA and client certificate files anew, from the next request on."""
         self._tls.clear()
+        self._connections.deny = deny
         self._connections.close()
 
     async def send(self, target: Target, request: Request) -> Outcome:
@@ -152,6 +157,9 @@ def redirected(request: Request, status: int, location: str) -> Request | None:
 def failure(error: Exception) -> Outcome:
     """Return what it means that no answer came; the text holds no address and no URL."""
     match error:
+        case DeniedError():
+            text = "every address of the host is in a network that delivery.deny_networks denies"
+            return Outcome(Verdict.GIVE_UP, ErrorCode.CONNECT, text=text)
         case socket.gaierror() | aiohttp.ClientConnectorDNSError():
             code, text = ErrorCode.DNS, "the name of the host is not resolved"
         case aiohttp.ClientConnectorCertificateError():

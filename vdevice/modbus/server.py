@@ -22,14 +22,18 @@ from vdevice.config import Config
 from vdevice.errors import VdeviceError
 from vdevice.modbus import frames, pdu
 from vdevice.modbus.frames import Frame, FrameError
+from vdevice.modbus.rights import Bucket
 from vdevice.modbus.unit import Unit
-from vdevice.modbus.writes import Pending
+from vdevice.modbus.writes import Client, Pending
 
 BUSY_ABOVE = 16
 """Requests of one connection that may wait; further ones get exception 06."""
 
 PAUSE_ABOVE = 64
 """Requests, the refused ones among them, above which a connection is not read."""
+
+FORGET = 60.0
+"""Seconds without a request after which a client's rate is forgotten."""
 
 SWEEP = 0.5
 """Seconds between two looks for connections that are idle or hold half a frame too long."""
@@ -125,6 +129,10 @@ class Connection(asyncio.Protocol):
         log.warning("connection closed", client=self._client.name, reason=reason)
         self.finish()
 
+    def renew(self) -> None:
+        """Take the client's name, rights and rate anew, from another config."""
+        self._client = self._unit.client(self.address)
+
     def expire(self, now: float, idle: float, frame: float) -> None:
         """Close if idle or holding half a frame for too long; limits in seconds, 0 = none."""
         if self._ending or self._queue:
@@ -148,7 +156,7 @@ class Connection(asyncio.Protocol):
         self.partial_since = (self.partial_since or time.monotonic()) if self._buffer and not self._paused else None
 
     def _accept(self, frame: Frame) -> None:
-        busy = len(self._queue) >= BUSY_ABOVE
+        busy = len(self._queue) >= BUSY_ABOVE or not self._server.may_ask(self._client)
         refusal = pdu.exception(frame.pdu[0], ExcCodes.DEVICE_BUSY) if busy else None
         self._queue.append(_Waiting(frame, refusal))
         self._pump()
@@ -232,10 +240,14 @@ class DeviceServer(ModbusTcpServer):
         self._config = config
         self._board = board
         self._open: set[Connection] = set()
+        self._buckets: dict[str, Bucket] = {}
 
     def apply(self, config: Config) -> None:
-        """Go on with other limits."""
+        """Go on with other limits and rights."""
         self._config = config
+        self._buckets.clear()
+        for connection in self._open:
+            connection.renew()
 
     def callback_new_connection(self) -> Any:  # noqa: ANN401 (pymodbus wants its own class)
         """Return the protocol of a new connection: pymodbus' hook."""
@@ -271,6 +283,15 @@ class DeviceServer(ModbusTcpServer):
             return f"more than {each} connections of its address (modbus.max_connections_per_address)"
         return ""
 
+    def may_ask(self, client: Client) -> bool:
+        """Count a request of a client, and tell whether it is within its rate."""
+        if client.rate is None:
+            return True
+        bucket = self._buckets.get(client.name)
+        if bucket is None:
+            bucket = self._buckets[client.name] = Bucket(client.rate)
+        return bucket.take(time.monotonic())
+
     def released(self, connection: Connection) -> None:
         """Forget a connection that was closed."""
         self._open.discard(connection)
@@ -286,6 +307,8 @@ class DeviceServer(ModbusTcpServer):
             limits, now = self._config.modbus, time.monotonic()
             for connection in list(self._open):
                 connection.expire(now, limits.idle_timeout, limits.frame_timeout)
+            for name in [name for name, bucket in self._buckets.items() if now - bucket.used_at > FORGET]:
+                del self._buckets[name]
 
     async def drain(self, seconds: float) -> None:
         """Listen no more, answer what was received, then close all connections, after `seconds` at the latest."""

@@ -19,6 +19,7 @@ from vdevice.config import Config
 from vdevice.errors import VdeviceError
 from vdevice.modbus import pdu
 from vdevice.modbus.pdu import Identify, Read, ReadWrite, Refused, Request, ServerId, WriteBits, WriteRegisters
+from vdevice.modbus.rights import rights_of
 from vdevice.modbus.writes import Client, Pending, Writes
 from vdevice.outbox.api import Outbox
 from vdevice.registers import layout
@@ -70,7 +71,9 @@ class Unit:
 
     def client(self, address: str) -> Client:
         """Return the client behind an address."""
-        return Client(address, self._config.client_name(address))
+        client = self._config.client_of(address)
+        rate = client.rate if client and client.rate else self._config.modbus.rate
+        return Client(address, self._config.client_name(address), rights_of(self._config, address), rate)
 
     async def handle(self, unit_id: int, request: bytes, client: Client) -> bytes:
         """Return the answer PDU to a request PDU."""

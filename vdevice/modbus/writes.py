@@ -20,6 +20,7 @@ from vdevice.converter.image import Image
 from vdevice.converter.rules import Change, Converter, Origin
 from vdevice.errors import OutboxFailingError, OutboxFullError, StageError, TextError
 from vdevice.modbus.pdu import Refused
+from vdevice.modbus.rights import EVERYTHING, Rights
 from vdevice.model import Event, Stored, new_event_id
 from vdevice.outbox.api import Outbox
 from vdevice.registers import layout, staging, text
@@ -37,10 +38,12 @@ Answer = Callable[[], bytes]
 
 
 class Client(NamedTuple):
-    """Who asks: its address, and its name where the config has one."""
+    """Who asks: its address, its name where the config has one, what it may write, and how many requests a second."""
 
     address: str
     name: str
+    rights: Rights = EVERYTHING
+    rate: float | None = None
 
 
 class Pending(NamedTuple):
@@ -75,6 +78,7 @@ class Writes:
 
     def _take(self, config: Config) -> None:
         self._config = config
+        self._refused: set[tuple[str, str]] = set()
         self._rules = {number: staging.rules_of(target) for number, target in config.targets.items()}
         self._changed_only = frozenset(n for n, target in config.targets.items() if target.trigger == "change")
 
@@ -85,11 +89,11 @@ class Writes:
             return self._points("holding", address, data, client, answer)
         place = layout.text_target(address, count)
         if place:
-            return self._text(self._target(place[0]), place[1], data, client, answer)
+            return self._text(self._target(place[0], client), place[1], data, client, answer)
         number = layout.commit_target(address, count)
         if number is None:
             raise Refused(ExcCodes.ILLEGAL_ADDRESS)
-        return self._commit(self._target(number), int.from_bytes(data), client, answer)
+        return self._commit(self._target(number, client), int.from_bytes(data), client, answer)
 
     def coils(self, address: int, bits: Sequence[bool], client: Client, answer: Answer) -> bytes | Pending:
         """Write coils. Raises Refused."""
@@ -114,11 +118,20 @@ class Writes:
         self._complete_idle(float("inf"))
         await self._store_unstored()
 
-    def _target(self, number: int) -> Target:
+    def _target(self, number: int, client: Client) -> Target:
         target = self._config.targets.get(number)
         if target is None:
             raise Refused(ExcCodes.ILLEGAL_ADDRESS)
+        if not client.rights.may_write_target(number):
+            raise self._not_permitted(client, target.name)
         return target
+
+    def _not_permitted(self, client: Client, what: str) -> Refused:
+        """Return the refusal of a write that a client has no right to; the log says so once."""
+        if (client.name, what) not in self._refused:
+            self._refused.add((client.name, what))
+            log.warning("not permitted", client=client.name, write=what)
+        return Refused(ExcCodes.ILLEGAL_FUNCTION)
 
     def _text(self, target: Target, offset: int, data: bytes, client: Client, answer: Answer) -> bytes | Pending:
         rules = self._rules[target.number]
@@ -171,6 +184,9 @@ class Writes:
         return self._put((_event(target.number, value, client.name),), client, answer, undo)
 
     def _points(self, space: str, address: int, data: bytes, client: Client, answer: Answer) -> bytes | Pending:
+        count = len(data) // 2 if space == "holding" else len(data)
+        if not client.rights.may_write_points(space, address, count):
+            raise self._not_permitted(client, f"points of {space}")
         origin = Origin(client.address, client.name, time.time(), time.monotonic())
         change = self._converter.write(space, address, data, origin)
         if change is None:

@@ -73,8 +73,11 @@ class Letters(Protocol):
     def replay(self, rows: Sequence[Row]) -> int:
         """Queue dead letters again, behind all that waits, with the same ids; return how many were dead letters."""
 
-    def discard(self, rows: Sequence[Row]) -> int:
-        """End waiting events and dead letters without delivery; return how many there were."""
+    def discard(self, rows: Sequence[Row], reason: str = "") -> int:
+        """End waiting events and dead letters without delivery, for a reason if any; return how many there were."""
+
+    def pause(self, target: int, *, paused: bool) -> bool:
+        """Let what waits for a target wait on, or be delivered again; False if it is so already."""
 
 
 def open_letters(config: Config) -> AbstractContextManager[Letters]:

@@ -7,7 +7,7 @@ from vdevice.outbox.letters import Row
 SAME = "this is the same outbox; name another one"
 
 
-class Totals(msgspec.Struct, frozen=True):
+class Totals(msgspec.Struct, frozen=True, array_like=True):
     """The counters of a target, the digest of its last string in hex, and its last outcome."""
 
     accepted: int = 0
@@ -20,6 +20,7 @@ class Totals(msgspec.Struct, frozen=True):
     error_text: str = ""
     latency_ms: int = 0
     finished_at: int = 0
+    paused: bool = False
 
 
 class Contents(msgspec.Struct, frozen=True):

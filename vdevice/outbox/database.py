@@ -47,7 +47,8 @@ CREATE TABLE target (
     latency_ms INTEGER NOT NULL DEFAULT 0,
     error INTEGER NOT NULL DEFAULT 0,
     error_text TEXT NOT NULL DEFAULT '',
-    finished_at INTEGER NOT NULL DEFAULT 0
+    finished_at INTEGER NOT NULL DEFAULT 0,
+    paused INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE move (id TEXT PRIMARY KEY, own INTEGER NOT NULL);
 """
@@ -57,7 +58,10 @@ _MIGRATIONS = {
         "ALTER TABLE event ADD COLUMN description TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX delayed ON event (target, next_at) WHERE state = 0 AND attempts = 0 AND next_at > 0",
     ),
-    2: ("CREATE TABLE move (id TEXT PRIMARY KEY, own INTEGER NOT NULL)",),
+    2: (
+        "CREATE TABLE move (id TEXT PRIMARY KEY, own INTEGER NOT NULL)",
+        "ALTER TABLE target ADD COLUMN paused INTEGER NOT NULL DEFAULT 0",
+    ),
 }
 """Statements that make of each version the next one."""
 

@@ -46,18 +46,23 @@ class SqliteLetters:
         """Queue dead letters again, behind all that waits, with the same ids; return how many were dead letters."""
         return self._move(rows, (EventState.FAILED,), EventState.WAITING)
 
-    def discard(self, rows: Sequence[Row]) -> int:
-        """End waiting events and dead letters without delivery; return how many there were."""
-        return self._move(rows, (EventState.WAITING, EventState.FAILED), EventState.DISCARDED)
+    def discard(self, rows: Sequence[Row], reason: str = "") -> int:
+        """End waiting events and dead letters without delivery, for a reason if any; return how many there were."""
+        return self._move(rows, (EventState.WAITING, EventState.FAILED), EventState.DISCARDED, reason)
 
-    def _move(self, rows: Sequence[Row], sources: Sequence[EventState], to: EventState) -> int:
+    def pause(self, target: int, *, paused: bool) -> bool:
+        """Let what waits for a target wait on, or be delivered again; False if it is so already."""
+        statement = "UPDATE target SET paused = ? WHERE number = ? AND paused != ?"
+        return bool(self._connection.execute(statement, (paused, target, paused)).rowcount)
+
+    def _move(self, rows: Sequence[Row], sources: Sequence[EventState], to: EventState, reason: str = "") -> int:
         with transaction(self._connection):
             ledger = Ledger(self._connection, {})
-            moved = sum(self._move_one(ledger, row["seq"], sources, to) for row in rows)
+            moved = sum(self._move_one(ledger, row["seq"], sources, to, reason) for row in rows)
             ledger.flush()
         return moved
 
-    def _move_one(self, ledger: Ledger, seq: int, sources: Sequence[EventState], to: EventState) -> bool:
+    def _move_one(self, ledger: Ledger, seq: int, sources: Sequence[EventState], to: EventState, reason: str) -> bool:
         row = self._connection.execute("SELECT target, state FROM event WHERE seq = ?", (seq,)).fetchone()
         if row is None or row[1] not in sources:
             return False
@@ -67,7 +72,8 @@ class SqliteLetters:
         if to is EventState.DISCARDED:
             counts.discarded += 1
             self._connection.execute(
-                "UPDATE event SET state = ?, finished_at = ? WHERE seq = ?", (to, time.time(), seq)
+                "UPDATE event SET state = ?, finished_at = ?, error_text = coalesce(nullif(?, ''), error_text) WHERE seq = ?",
+                (to, time.time(), reason, seq),
             )
         else:
             # Behind all others: a lane that has passed this place would never look back. Its age counts anew.

@@ -251,8 +251,8 @@ def purge(ledger: Ledger, delivered_before: float, failed_before: float, limit: 
 def targets(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     """Return the counters and the last outcome of all targets."""
     cursor = connection.execute(
-        "SELECT number, accepted, delivered, failed, discarded, http_status, latency_ms, error, error_text, finished_at "
-        "FROM target ORDER BY number"
+        "SELECT number, accepted, delivered, failed, discarded, http_status, latency_ms, error, error_text, finished_at, "
+        "paused FROM target ORDER BY number"
     )
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor]

@@ -327,7 +327,7 @@ class SqliteOutbox:
         for row in rows:
             state = self._board.targets[row["number"]]
             state.accepted, state.delivered = row["accepted"], row["delivered"]
-            state.failed, state.discarded = row["failed"], row["discarded"]
+            state.failed, state.discarded, state.paused = row["failed"], row["discarded"], bool(row["paused"])
             waiting += state.queued
             if outcomes:
                 state.http_status, state.latency_ms = row["http_status"], row["latency_ms"]

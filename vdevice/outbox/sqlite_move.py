@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
 from vdevice.outbox import database
@@ -37,12 +39,12 @@ class SqliteMovable:
         letters = SqliteLetters(self._connection)
         rows = self._connection.execute(
             "SELECT number, accepted, delivered, failed, discarded, lower(hex(digest)), http_status, error, error_text, "
-            "latency_ms, finished_at FROM target WHERE accepted > 0"
+            "latency_ms, finished_at, paused FROM target WHERE accepted > 0 OR paused"
         )
         return Contents(
             waiting=letters.select([EventState.WAITING], None, -1)[::-1],
             failed=letters.select([EventState.FAILED], None, -1)[::-1],
-            totals={row[0]: Totals(*row[1:]) for row in rows},
+            totals={row[0]: msgspec.convert(row[1:], Totals, strict=False) for row in rows},
         )
 
     def bring(self, contents: Contents, move: str, brought: Callable[[int], None]) -> int:
@@ -67,10 +69,10 @@ class SqliteMovable:
     def _count(self, number: int, totals: Totals) -> None:
         self._connection.execute(
             "UPDATE target SET accepted = accepted + ?, delivered = delivered + ?, failed = failed + ?, "
-            "discarded = discarded + ?, digest = coalesce(?, digest) WHERE number = ?",
+            "discarded = discarded + ?, digest = coalesce(?, digest), paused = paused OR ? WHERE number = ?",
             (
                 totals.accepted, totals.delivered, totals.failed, totals.discarded,
-                bytes.fromhex(totals.digest) or None, number,
+                bytes.fromhex(totals.digest) or None, totals.paused, number,
             ),
         )  # fmt: skip
         self._connection.execute(
@@ -89,7 +91,7 @@ class SqliteMovable:
             self._connection.executemany("DELETE FROM event WHERE seq = ?", [(row["seq"],) for row in rows])
             self._connection.execute(
                 "UPDATE target SET accepted = 0, delivered = 0, failed = 0, discarded = 0, digest = NULL, http_status = 0, "
-                "latency_ms = 0, error = 0, error_text = '', finished_at = 0"
+                "latency_ms = 0, error = 0, error_text = '', finished_at = 0, paused = 0"
             )
             self._connection.execute("DELETE FROM move WHERE own")
 

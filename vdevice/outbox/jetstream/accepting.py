@@ -60,9 +60,9 @@ class Accepting:
             self.counts[target] = (seq, documents.accepted_decoder.decode(data))
             self._show(target)
 
-    def accepted(self, target: int) -> int:
-        """Return how many strings were accepted for a target."""
-        return self._count(target)[1].accepted
+    def count(self, target: int) -> Accepted:
+        """Return the count of a target."""
+        return self._count(target)[1]
 
     def put(self, events: Sequence[Event], changed_only: frozenset[int]) -> asyncio.Future[list[Stored]]:
         """Store the events of one request, all or none; the future raises OutboxFailingError or OutboxFullError."""

@@ -43,6 +43,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     finished_at: int = 0
     tries: dict[int, tuple[int, float]] = {}
     ended: tuple[int, ...] = ()
+    paused: bool = False
     moved: tuple[str, ...] = ()
 
     def retried(self, stored: Stored, outcome: Outcome) -> "Progress | None":

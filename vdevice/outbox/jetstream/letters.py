@@ -88,7 +88,7 @@ class Looking:
         await self._remove(self.names.dead_stream, row["seq"])
         return await self.results.change(event.target, _replayed)
 
-    async def discard(self, row: Row) -> bool:
+    async def discard(self, row: Row, reason: str = "") -> bool:
         """End a waiting event or a dead letter without delivery; False if it is none any more."""
         failed = row["state"] is EventState.FAILED
         if row["state"] not in {EventState.WAITING, EventState.FAILED} or not await self._is_there(row):
@@ -96,7 +96,7 @@ class Looking:
         seq, now = row["seq"], time.time()
         letter = Letter(
             event_of(row), EventState.DISCARDED.name.lower(), row["attempts"], now, row["http_status"],
-            row["error"], row["error_text"], row["answer"] or b"",
+            row["error"], reason or row["error_text"], row["answer"] or b"",
         )  # fmt: skip
         await self.broker.publish(Message(self.names.done(row["target"]), documents.encode(letter)))
         changed = await self.results.change(
@@ -122,6 +122,10 @@ class Looking:
         except BrokerError as error:
             if error.code not in NO_MESSAGE:
                 raise
+
+
+def _paused(progress: Progress, *, paused: bool) -> Progress | None:
+    return None if progress.paused == paused else msgspec.structs.replace(progress, paused=paused)
 
 
 def _replayed(progress: Progress) -> Progress:
@@ -209,9 +213,13 @@ class NatsLetters:
         """Queue dead letters again, behind all that waits, with the same ids; return how many were dead letters."""
         return sum(self._run(self._looking.replay(row)) for row in rows)
 
-    def discard(self, rows: Sequence[Row]) -> int:
-        """End waiting events and dead letters without delivery; return how many there were."""
-        return sum(self._run(self._looking.discard(row)) for row in rows)
+    def discard(self, rows: Sequence[Row], reason: str = "") -> int:
+        """End waiting events and dead letters without delivery, for a reason if any; return how many there were."""
+        return sum(self._run(self._looking.discard(row, reason)) for row in rows)
+
+    def pause(self, target: int, *, paused: bool) -> bool:
+        """Let what waits for a target wait on, or be delivered again; False if it is so already."""
+        return self._run(self._looking.results.change(target, lambda progress: _paused(progress, paused=paused)))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from vdevice.config import Config
 from vdevice.errors import VdeviceError
-from vdevice.model import EventState
+from vdevice.model import TARGETS, EventState
 from vdevice.outbox.contents import SAME, Contents, Totals
 from vdevice.outbox.jetstream import documents
 from vdevice.outbox.jetstream.accepting import Accepting, count_message
@@ -61,11 +61,13 @@ class NatsMovable:
         failed = await self._looking.select([EventState.FAILED], None, -1)
         await self._load()
         totals = {}
-        for number, (_, count) in self._counts.counts.items():
-            result = self._looking.results.of(number)
+        for number in TARGETS:
+            count, result = self._counts.count(number), self._looking.results.of(number)
+            if not count.accepted and not result.paused:
+                continue
             totals[number] = Totals(
                 count.accepted, result.delivered, result.failed, result.discarded, count.digest, result.http_status,
-                result.error, result.error_text, result.latency_ms, result.finished_at,
+                result.error, result.error_text, result.latency_ms, result.finished_at, result.paused,
             )  # fmt: skip
         return Contents(sorted(waiting, key=lambda row: int(row["seq"])), failed[::-1], totals)
 
@@ -138,7 +140,7 @@ class NatsMovable:
             await self._broker.api(f"STREAM.PURGE.{self._names.waiting_stream}", {"filter": subject})
         await self._broker.api(f"STREAM.PURGE.{self._names.dead_stream}", {})
         for number in contents.totals:
-            seq, count = self._counts.counts[number]
+            seq, count = self._counts.counts.get(number, (0, Accepted()))
             await self._broker.batch([count_message(self._names, number, Accepted(moved=count.moved), seq)])
             await self._looking.results.change(number, lambda progress: Progress(moved=progress.moved))
         await self._broker.publish(Message(self._move_key, b""))
@@ -158,6 +160,7 @@ def _with_totals(progress: Progress, total: Totals, move: str) -> Progress | Non
         error_text=total.error_text if later else progress.error_text,
         latency_ms=total.latency_ms if later else progress.latency_ms,
         finished_at=total.finished_at if later else progress.finished_at,
+        paused=progress.paused or total.paused,
         moved=(*progress.moved, move),
     )
 

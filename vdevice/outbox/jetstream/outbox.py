@@ -207,11 +207,14 @@ class NatsOutbox:
         state, result = self._board.targets[number], self._results.of(number)
         ended = result.delivered + result.failed + result.discarded
         # A result may be heard before the news of the string that it is for.
-        state.accepted = max(self._accepting.accepted(number), ended)
+        state.accepted = max(self._accepting.count(number).accepted, ended)
         state.delivered, state.failed, state.discarded = result.delivered, result.failed, result.discarded
         state.http_status, state.latency_ms = result.http_status, result.latency_ms
         state.error, state.error_text = ErrorCode(result.error), result.error_text
         state.finished_at = result.finished_at
+        if state.paused != result.paused:
+            state.paused = result.paused
+            self.on_outside_change()
         state.attempts = result.tries[min(result.tries)][0] if result.tries else 0
         self._board.waiting = sum(self._board.targets[n].queued for n in TARGETS)
         self._board.outbox_full = self._board.waiting + self._accepting.arriving >= self._config.outbox.max_messages

@@ -29,8 +29,8 @@ from vdevice.outbox.jetstream.results import Results
 LEASE = 5.0
 """Seconds after which the server gives a message to another dispatcher, unless the one that has it renews."""
 
-PULL = 30.0
-"""Seconds that the server keeps a request for messages."""
+PULL = 10.0
+"""Seconds that the server keeps a request for messages; so long a target may have two dispatchers when they share anew."""
 
 AGAIN = 0.5
 
@@ -66,7 +66,7 @@ class Taking:
     @property
     def wanted(self) -> list[int]:
         """The targets that may be served."""
-        return [number for number, target in self._targets.items() if target.enabled]
+        return [n for n, target in self._targets.items() if target.enabled and not self._results.of(n).paused]
 
     def pull(self, group: asyncio.TaskGroup, mine: frozenset[int]) -> None:
         """Take for these targets from now on; 0 stands for what is delayed. A pull that is under way ends by itself."""
@@ -230,6 +230,8 @@ class Taking:
         """Make dead letters of all that waits for a target which is gone. Raises OutboxFailingError."""
         outcome = Outcome(Verdict.GIVE_UP, ErrorCode.TARGET, text=text)
         count = 0
+        if self._failing[target].locked():
+            return 0
         try:
             async with self._failing[target]:
                 await self._consumer(target, 1)
