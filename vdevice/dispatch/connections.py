@@ -8,7 +8,7 @@ import functools
 import socket
 import ssl
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -34,10 +34,11 @@ class ClosedError(ConnectionError):
 
 
 class Connection(asyncio.Protocol):
-    """One connection, with one request under way at most."""
+    """One connection, with one request under way at most; `keep` takes it for the next one."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, keep: "Callable[[Connection], None]") -> None:
         self._loop = loop
+        self._keep = keep
         self._reader = AnswerReader()
         self._answer: asyncio.Future[Answer] | None = None
         self.usable = True
@@ -89,8 +90,8 @@ class Connection(asyncio.Protocol):
             self.close()
             raise
         finally:
+            # The answer's future stays: by now the connection may have the next one.
             timer.cancel()
-            self._answer = None
 
     def close(self) -> None:
         """Close at once."""
@@ -102,10 +103,13 @@ class Connection(asyncio.Protocol):
         return self._answer if self._answer is not None and not self._answer.done() else None
 
     def _finish(self, answer: Answer) -> None:
-        if waiting := self._waiting():
-            waiting.set_result(answer)
-        if not answer.reusable:
+        waiting = self._waiting()
+        if answer.reusable and waiting and self.usable:
+            self._keep(self)
+        else:
             self.close()
+        if waiting:
+            waiting.set_result(answer)
 
     def _fail(self, error: Exception) -> None:
         if waiting := self._waiting():
@@ -143,21 +147,19 @@ class Connections:
         kept = self._take(origin)
         if kept:
             try:
-                return await self._send(origin, kept, data, deadline)
+                return await kept.send(data, deadline)
             except (ClosedError, ConnectionResetError, BrokenPipeError):
                 # RFC 9112, 9.3.1: the server may close an idle connection just when it is used again.
                 pass
         async with asyncio.timeout_at(deadline):
             connection = await self._open(origin)
-        return await self._send(origin, connection, data, deadline)
+        return await connection.send(data, deadline)
 
-    async def _send(self, origin: Origin, connection: Connection, data: bytes, deadline: float) -> Answer:
-        answer = await connection.send(data, deadline)
-        if connection.usable:
-            connection.idle_since = self._loop.time()
-            self._idle[origin].append(connection)
-            self._sweeping = self._sweeping or self._loop.call_later(IDLE, self._sweep)
-        return answer
+    def _keep(self, origin: Origin, connection: Connection) -> None:
+        """Keep a connection that has had its answer, for the next request."""
+        connection.idle_since = self._loop.time()
+        self._idle[origin].append(connection)
+        self._sweeping = self._sweeping or self._loop.call_later(IDLE, self._sweep)
 
     def _take(self, origin: Origin) -> Connection | None:
         waiting = self._idle.get(origin)
@@ -190,7 +192,10 @@ class Connections:
             raise ConnectionError(str(error)) from None
         name = host if tls else None
         _, connection = await self._loop.create_connection(
-            lambda: Connection(self._loop), sock=handle, ssl=tls, server_hostname=name
+            lambda: Connection(self._loop, functools.partial(self._keep, origin)),
+            sock=handle,
+            ssl=tls,
+            server_hostname=name,
         )
         return connection
 

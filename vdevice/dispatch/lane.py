@@ -9,8 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import TypeVar
+from typing import ParamSpec
 
 import aiolimiter
 import msgspec
@@ -23,7 +22,7 @@ from vdevice.errors import OutboxFailingError
 from vdevice.model import ErrorCode, Outcome, Stored, Verdict
 from vdevice.outbox.api import Outbox
 
-T = TypeVar("T")
+P = ParamSpec("P")
 WINDOW = 64
 """Events that a lane holds in memory at most."""
 
@@ -166,7 +165,7 @@ class Lane:
                 text = f"older than max_age ({self.target.max_age:g} s)"
                 await self._finish(stored, Outcome(Verdict.GIVE_UP, ErrorCode.TOO_OLD, self._state.http_status, text))
                 return
-            outcome = await self._send(stored)
+            outcome = await (self._send(stored) if self._failures < backoff.BREAKER else self._probe(stored))
             attempts = stored.attempts + 1
             if outcome.verdict is not Verdict.RETRY or attempts >= self.target.attempts:
                 await self._finish(msgspec.structs.replace(stored, attempts=attempts), outcome)
@@ -174,7 +173,7 @@ class Lane:
             wait = backoff.delay(self.target, attempts, outcome.retry_after)
             stored = msgspec.structs.replace(stored, attempts=attempts, next_at=time.time() + wait)
             log.warning("retry", **_words(stored, outcome), attempts=attempts, wait_s=round(wait, 3))
-            if not await self._record(partial(self._outbox.retry, stored, outcome)):
+            if not await self._record(self._outbox.retry, stored, outcome):
                 return
 
     async def _until_due(self, stored: Stored) -> None:
@@ -198,14 +197,13 @@ class Lane:
             if self.target is not target:
                 next_at = 0.0
 
-    async def _send(self, stored: Stored) -> Outcome:
-        if self._failures < backoff.BREAKER:
-            return await self._send_now(stored)
+    async def _probe(self, stored: Stored) -> Outcome:
+        """Send alone, when the breaker's pause is over."""
         async with self._probing:
             await self._until_due(msgspec.structs.replace(stored, next_at=0.0))
-            return await self._send_now(stored)
+            return await self._send(stored)
 
-    async def _send_now(self, stored: Stored) -> Outcome:
+    async def _send(self, stored: Stored) -> Outcome:
         if self._limiter:
             await self._limiter.acquire()
         state = self._state
@@ -231,7 +229,7 @@ class Lane:
 
     async def _finish(self, stored: Stored, outcome: Outcome) -> None:
         now = time.time()
-        if not await self._record(partial(self._outbox.finish, stored, outcome, now)):
+        if not await self._record(self._outbox.finish, stored, outcome, now):
             return
         latency = max(int((now - stored.since) * 1000), 0)
         if outcome.verdict is Verdict.DELIVERED:
@@ -241,11 +239,11 @@ class Lane:
         else:
             log.error("given up", **_words(stored, outcome), attempts=stored.attempts, ms=latency)
 
-    async def _record(self, write: Callable[[], Awaitable[T]]) -> T:
+    async def _record(self, write: Callable[P, Awaitable[bool]], *arguments: P.args, **_none: P.kwargs) -> bool:
         """Record an outcome, again and again while the outbox fails: nothing may be sent past an unrecorded one."""
         while True:
             try:
-                return await write()
+                return await write(*arguments, **_none)
             except OutboxFailingError:
                 await asyncio.sleep(RECORD_AGAIN)
 

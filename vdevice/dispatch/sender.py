@@ -66,7 +66,9 @@ class Sender:
         """Send a request once; returns the outcome, also of what goes wrong on the way."""
         deadline = self._loop.time() + target.timeout
         try:
-            return await self._follow(target, request, deadline)
+            if target.follow_redirects:
+                return await self._follow(target, request, deadline)
+            return (await self._once(target, request, deadline))[2]
         except TimeoutError:
             return Outcome(Verdict.RETRY, ErrorCode.TIMEOUT, text=f"no answer within {target.timeout:g} s")
         except aiohttp.InvalidURL:
@@ -80,7 +82,7 @@ class Sender:
     async def _follow(self, target: Target, request: Request, deadline: float) -> Outcome:
         for _ in range(REDIRECTS + 1):
             status, location, outcome = await self._once(target, request, deadline)
-            if not (target.follow_redirects and location and status in {301, 302, 303, 307, 308}):
+            if not location or status not in {301, 302, 303, 307, 308}:
                 return outcome
             following = redirected(request, status, location)
             if following is None:

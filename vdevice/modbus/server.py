@@ -182,7 +182,8 @@ class Connection(asyncio.Protocol):
             self._begin()
             while self._queue and (answer := self._answer(self._queue[0])) is not None:
                 answers.append(frames.encode(self._queue.popleft().frame, answer))
-                self._begin()
+                if self._queue:
+                    self._begin()
             if answers and not self._transport.is_closing():
                 self._transport.write(b"".join(answers))
         finally:

@@ -17,5 +17,5 @@ class Request(msgspec.Struct, frozen=True):
         """Return request line and headers as they are on the wire, lines ended by CR LF."""
         parts = urlsplit(self.url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        lines = [f"{self.method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in self.headers)]
-        return "\r\n".join(lines) + "\r\n\r\n"
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self.headers])
+        return f"{self.method} {path} HTTP/1.1\r\n{lines}\r\n"
