@@ -160,7 +160,8 @@ class Lane:
 
     async def _deliver(self, stored: Stored) -> None:
         while True:
-            await self._until_due(stored)
+            if stored.next_at or self._not_before or not self._is_active:
+                await self._until_due(stored)
             if time.time() - stored.since > self.target.max_age:
                 text = f"older than max_age ({self.target.max_age:g} s)"
                 await self._finish(stored, Outcome(Verdict.GIVE_UP, ErrorCode.TOO_OLD, self._state.http_status, text))
