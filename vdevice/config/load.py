@@ -67,6 +67,22 @@ def parse(text: str, folder: Path) -> Config:
     raise ConfigError(problems)
 
 
+def outbox_of(text: str, folder: Path) -> Config:
+    """Return a config that knows the device's id and its outbox only, whose targets' secrets need not be there.
+
+    Raises ConfigError.
+    """
+    raw = tomllib.loads(text)
+    device, wrong = decode(Device, raw.get("device", {}), "device", folder)
+    outbox, more = decode(Outbox, raw.get("outbox", {}), "outbox", folder)
+    if device is None or outbox is None:
+        raise ConfigError([*wrong, *more])
+    return Config(
+        folder=folder, device=device, modbus=Modbus(), outbox=_with_paths(outbox, folder, "credentials"),
+        delivery=Delivery(), files=Files(), targets={},
+    )  # fmt: skip
+
+
 def with_outbox(config: Config, url: str) -> Config:
     """Return a config with another outbox; what belongs to NATS only is kept where that stays. Raises ConfigError."""
     given = msgspec.structs.replace(config.outbox, url=url)

@@ -223,13 +223,20 @@ class NatsLetters:
 
 
 @contextlib.contextmanager
-def opened(config: Config) -> Iterator[NatsLetters]:
-    """Open the events in NATS. Raises VdeviceError."""
+def looking_at(config: Config) -> Iterator[tuple[Looking, asyncio.Runner]]:
+    """Be connected, with a loop that runs what is asked for. Raises VdeviceError."""
     with asyncio.Runner() as runner:
         looking = Looking(config)
         connected = looking.connected()
         runner.run(connected.__aenter__())
         try:
-            yield NatsLetters(looking, runner)
+            yield looking, runner
         finally:
             runner.run(connected.__aexit__(None, None, None))
+
+
+@contextlib.contextmanager
+def opened(config: Config) -> Iterator[NatsLetters]:
+    """Open the events in NATS. Raises VdeviceError."""
+    with looking_at(config) as (looking, runner):
+        yield NatsLetters(looking, runner)

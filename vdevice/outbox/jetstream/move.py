@@ -17,7 +17,7 @@ from vdevice.outbox.jetstream import documents
 from vdevice.outbox.jetstream.accepting import Accepting, count_message
 from vdevice.outbox.jetstream.broker import Message
 from vdevice.outbox.jetstream.documents import Accepted, Letter, Progress
-from vdevice.outbox.jetstream.letters import Looking, event_of
+from vdevice.outbox.jetstream.letters import Looking, event_of, looking_at
 from vdevice.outbox.letters import Row
 
 QUIET = 1.5
@@ -185,12 +185,6 @@ async def _check_quiet(looking: Looking) -> None:
 @contextlib.contextmanager
 def opened(config: Config) -> Iterator[NatsMovable]:
     """Open an outbox in NATS that nobody runs on. Raises VdeviceError."""
-    with asyncio.Runner() as runner:
-        looking = Looking(config)
-        connected = looking.connected()
-        runner.run(connected.__aenter__())
-        try:
-            runner.run(_check_quiet(looking))
-            yield NatsMovable(looking, runner)
-        finally:
-            runner.run(connected.__aexit__(None, None, None))
+    with looking_at(config) as (looking, runner):
+        runner.run(_check_quiet(looking))
+        yield NatsMovable(looking, runner)

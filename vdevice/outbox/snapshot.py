@@ -1,0 +1,65 @@
+"""A copy of an outbox as one SQLite file, made while devices run on it, and an outbox made of such a copy."""
+
+import contextlib
+import sqlite3
+import time
+from pathlib import Path
+
+from vdevice.config import Config
+from vdevice.errors import VdeviceError
+from vdevice.outbox import database
+from vdevice.outbox.move import move, open_movable
+from vdevice.outbox.sqlite_move import SqliteMovable
+
+_FILES = ("", "-wal", "-shm")
+"""What belongs to a SQLite file in WAL mode."""
+
+
+def take(config: Config, file: Path) -> None:
+    """Copy the outbox to a new SQLite file: one moment of it, also while it is written. Raises VdeviceError."""
+    if config.outbox.is_nats:
+        _take_from_nats(config, file)
+        return
+    with (
+        contextlib.closing(database.connect(config.outbox_file, create=False)) as source,
+        contextlib.closing(sqlite3.connect(file)) as copy,
+    ):
+        source.backup(copy)
+
+
+def _take_from_nats(config: Config, file: Path) -> None:
+    from vdevice.outbox.jetstream.letters import looking_at  # noqa: PLC0415 (imported only where it is needed)
+    from vdevice.outbox.jetstream.move import NatsMovable  # noqa: PLC0415
+
+    with looking_at(config) as (looking, runner):
+        contents = NatsMovable(looking, runner).contents()
+    with contextlib.closing(database.connect(file)) as copy:
+        SqliteMovable(copy).bring(contents, "backup", lambda _count: None)
+        copy.execute("DELETE FROM move")
+        copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def give(config: Config, file: Path, *, replace: bool) -> None:
+    """Make the outbox of a config from a copy, while no device runs on it; one that is there is set aside if `replace`.
+
+    Raises VdeviceError.
+    """
+    if config.outbox.is_nats:
+        with contextlib.closing(database.connect(file, create=False)) as copy, open_movable(config) as outbox:
+            move(SqliteMovable(copy), outbox, lambda _count: None)
+        return
+    place = config.outbox_file
+    with database.running_lock(place):
+        if place.exists():
+            if not replace:
+                raise VdeviceError(f"there is an outbox {place.name} already; --replace sets it aside")
+            aside = f".before-restore-{time.strftime('%Y%m%dT%H%M%S')}"
+            for end in _FILES:
+                old = place.with_name(place.name + end)
+                if old.exists():
+                    old.rename(old.with_name(old.name + aside))
+        with (
+            contextlib.closing(database.connect(file, create=False)) as copy,
+            contextlib.closing(database.connect(place)) as new,
+        ):
+            copy.backup(new)
