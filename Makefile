@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint install map bench lock clean format
+.PHONY: run test lint install map fuzz bench lock clean format
 
 run: install
 	$(BIN)/vdevice demo
@@ -15,6 +15,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: install
+	FUZZ_FRAMES=1000000 $(BIN)/python -m pytest tests/fuzz
 
 bench: install
 	$(BIN)/python tools/bench/bench.py
