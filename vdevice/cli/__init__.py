@@ -11,7 +11,7 @@ from cyclopts import App
 from rich.console import Console
 
 from vdevice import __version__
-from vdevice.cli import backup, device, letters, rules, settings, targets
+from vdevice.cli import backup, device, doctor, letters, rules, settings, targets
 from vdevice.errors import ConfigError, VdeviceError
 
 app = App(
@@ -22,6 +22,7 @@ app = App(
 )
 app.command(settings.init)
 app.command(settings.check)
+app.command(doctor.doctor)
 app.command(settings.render)
 app.command(settings.map_, name="map")
 app.command(device.run)

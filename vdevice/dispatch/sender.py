@@ -126,12 +126,17 @@ class Sender:
     def _context(self, target: Target) -> ssl.SSLContext:
         files = (target.tls_ca, target.tls_cert, target.tls_key)
         if files not in self._tls:
-            context = ssl.create_default_context(cafile=str(target.tls_ca) if target.tls_ca else None)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if target.tls_cert:
-                context.load_cert_chain(target.tls_cert, target.tls_key)
-            self._tls[files] = context
+            self._tls[files] = tls_context(target)
         return self._tls[files]
+
+
+def tls_context(target: Target) -> ssl.SSLContext:
+    """Return how TLS is spoken with a target: version 1.2 or newer, certificates checked. Raises OSError for a file."""
+    context = ssl.create_default_context(cafile=str(target.tls_ca) if target.tls_ca else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if target.tls_cert:
+        context.load_cert_chain(target.tls_cert, target.tls_key)
+    return context
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

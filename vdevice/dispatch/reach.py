@@ -1,0 +1,38 @@
+"""Whether a target can be reached: its name is resolved, its TLS is shaken, and nothing is sent."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from vdevice.config import Target
+from vdevice.config.schema import Network
+from vdevice.dispatch.egress import DeniedError, is_denied
+from vdevice.dispatch.sender import failure, tls_context
+
+
+async def reach(target: Target, deny: Sequence[Network], seconds: float) -> str:
+    """Return why a target's host, or its proxy, cannot be reached within some seconds; empty if it can."""
+    url = urlsplit(target.proxy.reveal() if target.proxy else target.url.reveal())
+    secure = url.scheme == "https"
+    host, port = url.hostname or "", url.port or (443 if secure else 80)
+    try:
+        async with asyncio.timeout(seconds):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            allowed = [address for address in found if target.proxy or not is_denied(str(address[4][0]), deny)]
+            if not allowed:
+                raise DeniedError
+            tls = tls_context(target) if secure else None
+            _, writer = await asyncio.open_connection(
+                str(allowed[0][4][0]), port, ssl=tls, server_hostname=host if tls else None
+            )
+    except TimeoutError:
+        return f"no answer within {seconds:g} s"
+    except (OSError, ssl.SSLError) as error:
+        return failure(error).text
+    writer.close()
+    with contextlib.suppress(OSError, ssl.SSLError):
+        await writer.wait_closed()
+    return ""
