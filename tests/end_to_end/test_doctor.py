@@ -70,6 +70,20 @@ async def test_each_problem_is_named(recorder: Recorder, tmp_path: Path) -> None
     assert found["target/7"] == [("ok", "is reached")]
 
 
+async def test_a_damaged_outbox_is_kept_and_a_new_one_begun_only_if_told(recorder: Recorder, tmp_path: Path) -> None:
+    configure(tmp_path, recorder)
+    (tmp_path / "vdevice.db").write_bytes(b"not a database, but long enough to be looked at" * 50)
+    for _ in range(2):
+        assert "outbox set-aside" in await vdevice("run", folder=tmp_path, code=1)
+    assert "is vdevice.db.damaged-" in await vdevice("outbox", "set-aside", folder=tmp_path)
+    assert "no outbox file" in await vdevice("outbox", "set-aside", folder=tmp_path, code=1)
+    async with running(tmp_path):
+        assert "stop it" in await vdevice("outbox", "set-aside", folder=tmp_path, code=1)
+        assert "delivered" in await vdevice("send", "7", "new", "--wait", folder=tmp_path)
+    (kept,) = tmp_path.glob("vdevice.db.damaged-*")
+    assert kept.read_bytes().startswith(b"not a database")
+
+
 async def test_a_damaged_outbox_is_found(recorder: Recorder, tmp_path: Path) -> None:
     configure(tmp_path, recorder)
     file = tmp_path / "vdevice.db"

@@ -275,7 +275,7 @@ def test_a_newer_file_is_refused_with_a_clear_sentence(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_outbox_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "o.db").write_bytes(b"not a database, but long enough to be looked at" * 50)
-    with pytest.raises(VdeviceError, match="cannot be opened"):
+    with pytest.raises(VdeviceError, match="set-aside"):
         database.connect(tmp_path / "o.db")
 
 

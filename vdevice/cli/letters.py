@@ -18,6 +18,7 @@ from vdevice.config import load
 from vdevice.config.load import with_outbox
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
+from vdevice.outbox import database
 from vdevice.outbox.api import Letters, open_letters
 from vdevice.outbox.letters import Row
 from vdevice.outbox.move import move, open_movable
@@ -126,6 +127,21 @@ def discard(
     with _opened(config) as letters:
         rows = _chosen(letters, events, everything=all_failed, target=target, error=error, text=text)
         return _said("discarded", letters.discard(rows, reason), rows)
+
+
+@app.command
+def set_aside(*, config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Keep a damaged outbox under another name, while no device runs; the next run begins a new one."""
+    loaded = load(config)
+    file = loaded.outbox_file
+    if loaded.outbox.is_nats or not file.exists():
+        raise VdeviceError(f"there is no outbox file to set aside ({loaded.outbox.url})")
+    with database.running_lock(file):
+        try:
+            aside = database.set_aside(file, "damaged")
+        except OSError as error:
+            raise VdeviceError(f"{file.name} cannot be renamed ({error.strerror}); check its folder") from None
+    console.print(f"{file.name} is {aside.name} now", markup=False)
 
 
 @app.command(name="move")

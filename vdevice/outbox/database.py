@@ -4,6 +4,7 @@ import contextlib
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,11 @@ def connect(file: Path, *, create: bool = True) -> sqlite3.Connection:
     try:
         return _connect(file, create=create)
     except (sqlite3.Error, OSError) as error:
+        if getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+            raise VdeviceError(
+                f"the outbox {file.name} is damaged ({error}); `vdevice outbox set-aside` keeps it under another name, and the "
+                "next `vdevice run` begins a new one"
+            ) from None
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise VdeviceError(
             f"the outbox {file.name} cannot be opened ({reason}); check that its folder exists and is writable, "
@@ -114,6 +120,17 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
                 connection.execute(statement)
         if version != SCHEMA_VERSION:
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def set_aside(file: Path, why: str) -> Path:
+    """Rename an outbox that no device runs on, with all that belongs to it; return its new name. Raises OSError."""
+    aside = file.with_name(f"{file.name}.{why}-{time.strftime('%Y%m%dT%H%M%S')}")
+    for end in ("-wal", "-shm"):
+        part = file.with_name(file.name + end)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + end))
+    file.rename(aside)
+    return aside
 
 
 @contextlib.contextmanager

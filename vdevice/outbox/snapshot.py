@@ -2,7 +2,6 @@
 
 import contextlib
 import sqlite3
-import time
 from pathlib import Path
 
 from vdevice.config import Config
@@ -10,9 +9,6 @@ from vdevice.errors import VdeviceError
 from vdevice.outbox import database
 from vdevice.outbox.move import move, open_movable
 from vdevice.outbox.sqlite_move import SqliteMovable
-
-_FILES = ("", "-wal", "-shm")
-"""What belongs to a SQLite file in WAL mode."""
 
 
 def take(config: Config, file: Path) -> None:
@@ -53,11 +49,7 @@ def give(config: Config, file: Path, *, replace: bool) -> None:
         if place.exists():
             if not replace:
                 raise VdeviceError(f"there is an outbox {place.name} already; --replace sets it aside")
-            aside = f".before-restore-{time.strftime('%Y%m%dT%H%M%S')}"
-            for end in _FILES:
-                old = place.with_name(place.name + end)
-                if old.exists():
-                    old.rename(old.with_name(old.name + aside))
+            database.set_aside(place, "before-restore")
         with (
             contextlib.closing(database.connect(file, create=False)) as copy,
             contextlib.closing(database.connect(place)) as new,
