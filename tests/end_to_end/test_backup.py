@@ -66,3 +66,7 @@ async def test_what_is_there_is_set_aside_and_never_deleted(recorder: Recorder, 
     assert any(name.startswith("vdevice.toml") for name in kept)
     assert any(name.startswith("vdevice.db") for name in kept)
     assert "no backup" in await vdevice("restore", "vdevice.toml", "--replace", folder=tmp_path, code=1)
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        for name in ("vdevice.toml", "backup.json", "outbox.db"):
+            archive.writestr(name, "{}" if name == "backup.json" else "")
+    assert "no backup" in await vdevice("restore", "other.zip", "--replace", folder=tmp_path, code=1)

@@ -75,7 +75,7 @@ def restore(
             if config.exists() and not replace:
                 raise VdeviceError(f"{config} is there already; --replace sets it aside")
             snapshot.give(outbox_of(text, config.resolve().parent), copy, replace=replace)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, msgspec.MsgspecError) as error:
         raise VdeviceError(f"{file} is no backup of vdevice ({error})") from None
     _put(config, text)
     console.print(f"{config} and its outbox are those of {about.device}, {about.taken_at}", markup=False)

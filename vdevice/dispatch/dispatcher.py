@@ -102,7 +102,7 @@ class Dispatcher:
     def _fail_removed(self) -> None:
         """Make dead letters of what waits for targets without a config."""
         for number, state in self._board.targets.items():
-            if number not in self._lanes and state.queued > 0:
+            if self._group and number not in self._lanes and state.queued > 0:
                 self._spawn(self._fail_waiting(number))
 
     async def _fail_waiting(self, number: int) -> None:
