@@ -4,6 +4,7 @@ Pure data; imports nothing of vdevice.
 """
 
 import enum
+import hashlib
 import os
 from collections.abc import Iterator
 
@@ -107,6 +108,11 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     text: str = ""
     answer: bytes = b""
     retry_after: float | None = None
+
+
+def digest_of(value: str) -> bytes:
+    """Return 16 bytes that tell a string from the last one of its target, for `trigger = "change"`."""
+    return hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _random_parts() -> Iterator[str]:

@@ -182,10 +182,7 @@ class Connections:
     async def _open(self, origin: Origin) -> Connection:
         scheme, netloc, tls = origin
         host, port = _host_and_port(scheme, netloc)
-        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [address for address in found if not is_denied(str(address[4][0]), self.deny)]
-        if not addresses:
-            raise DeniedError
+        addresses = await resolve(host, port, self.deny)
         try:
             handle = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS, loop=self._loop)
         except RuntimeError as error:
@@ -198,6 +195,17 @@ class Connections:
             server_hostname=name,
         )
         return connection
+
+
+async def resolve(host: str, port: int, deny: Sequence[Network]) -> list[aiohappyeyeballs.AddrInfoType]:
+    """Return the addresses of a host that are not denied. Raises DeniedError where all are, OSError where there are none."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    allowed: list[aiohappyeyeballs.AddrInfoType] = [
+        address for address in found if not is_denied(str(address[4][0]), deny)
+    ]
+    if not allowed:
+        raise DeniedError
+    return allowed
 
 
 @functools.lru_cache(maxsize=256)

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import ParamSpec
 
 import aiolimiter
 import msgspec
@@ -22,7 +21,6 @@ from vdevice.errors import OutboxFailingError
 from vdevice.model import ErrorCode, Outcome, Stored, Verdict
 from vdevice.outbox.api import Outbox
 
-P = ParamSpec("P")
 WINDOW = 64
 """Events that a lane holds in memory at most."""
 
@@ -240,11 +238,11 @@ class Lane:
         else:
             log.error("given up", **_words(stored, outcome), attempts=stored.attempts, ms=latency)
 
-    async def _record(self, write: Callable[P, Awaitable[bool]], *arguments: P.args, **_none: P.kwargs) -> bool:
+    async def _record(self, write: Callable[..., Awaitable[bool]], *arguments: object) -> bool:
         """Record an outcome, again and again while the outbox fails: nothing may be sent past an unrecorded one."""
         while True:
             try:
-                return await write(*arguments, **_none)
+                return await write(*arguments)
             except OutboxFailingError:
                 await asyncio.sleep(RECORD_AGAIN)
 

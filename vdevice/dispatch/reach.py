@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from vdevice.config import Target
 from vdevice.config.schema import Network
-from vdevice.dispatch.egress import DeniedError, is_denied
+from vdevice.dispatch.connections import resolve
 from vdevice.dispatch.sender import failure, tls_context
 
 
@@ -20,13 +19,10 @@ async def reach(target: Target, deny: Sequence[Network], seconds: float) -> str:
     host, port = url.hostname or "", url.port or (443 if secure else 80)
     try:
         async with asyncio.timeout(seconds):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            allowed = [address for address in found if target.proxy or not is_denied(str(address[4][0]), deny)]
-            if not allowed:
-                raise DeniedError
+            addresses = await resolve(host, port, () if target.proxy else deny)
             tls = tls_context(target) if secure else None
             _, writer = await asyncio.open_connection(
-                str(allowed[0][4][0]), port, ssl=tls, server_hostname=host if tls else None
+                str(addresses[0][4][0]), port, ssl=tls, server_hostname=host if tls else None
             )
     except TimeoutError:
         return f"no answer within {seconds:g} s"

@@ -87,6 +87,16 @@ def connect(file: Path, *, create: bool = True) -> sqlite3.Connection:
         ) from None
 
 
+@contextlib.contextmanager
+def opened(file: Path, *, create: bool = True) -> Iterator[sqlite3.Connection]:
+    """Have the outbox open while the block runs; what SQLite cannot do is one sentence. Raises VdeviceError."""
+    with contextlib.closing(connect(file, create=create)) as connection:
+        try:
+            yield connection
+        except sqlite3.Error as error:
+            raise VdeviceError(f"the outbox {file.name} cannot be used ({error}); try again") from None
+
+
 def _connect(file: Path, *, create: bool) -> sqlite3.Connection:
     if create:
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vdevice.errors import VdeviceError
 from vdevice.model import EventState
 from vdevice.outbox import database
 from vdevice.outbox.database import transaction
@@ -93,10 +92,5 @@ class SqliteLetters:
 @contextlib.contextmanager
 def opened(file: Path) -> Iterator[SqliteLetters]:
     """Open the events of an outbox that is there. Raises VdeviceError."""
-    connection = database.connect(file, create=False)
-    try:
+    with database.opened(file, create=False) as connection:
         yield SqliteLetters(connection)
-    except sqlite3.Error as error:
-        raise VdeviceError(f"the outbox cannot be used ({error}); try again") from None
-    finally:
-        connection.close()

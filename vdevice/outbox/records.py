@@ -3,7 +3,6 @@
 A `Ledger` gathers what a transaction counts, so that each target's row is written once, however many events it had.
 """
 
-import hashlib
 import itertools
 import json
 import sqlite3
@@ -12,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from vdevice.model import ErrorCode, Event, EventState, Stored, Verdict
+from vdevice.model import ErrorCode, Event, EventState, Stored, Verdict, digest_of
 from vdevice.outbox.messages import Finish, Put, Retry
 
 _EVENT = (
@@ -124,7 +123,7 @@ def put(ledger: Ledger, requests: Sequence[Put]) -> list[list[int]]:
 
 
 def _is_new(ledger: Ledger, event: Event, changed_only: frozenset[int]) -> bool:
-    digest = hashlib.blake2b(event.value.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    digest = digest_of(event.value)
     if event.target in changed_only and ledger.digests.get(event.target) == digest:
         return False
     ledger.digests[event.target] = digest

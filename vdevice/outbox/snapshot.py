@@ -17,7 +17,7 @@ def take(config: Config, file: Path) -> None:
         _take_from_nats(config, file)
         return
     with (
-        contextlib.closing(database.connect(config.outbox_file, create=False)) as source,
+        database.opened(config.outbox_file, create=False) as source,
         contextlib.closing(sqlite3.connect(file)) as copy,
     ):
         source.backup(copy)
@@ -29,7 +29,7 @@ def _take_from_nats(config: Config, file: Path) -> None:
 
     with looking_at(config) as (looking, runner):
         contents = NatsMovable(looking, runner).contents()
-    with contextlib.closing(database.connect(file)) as copy:
+    with database.opened(file) as copy:
         SqliteMovable(copy).bring(contents, "backup", lambda _count: None)
         copy.execute("DELETE FROM move")
         copy.execute("PRAGMA journal_mode = DELETE")
@@ -41,7 +41,7 @@ def give(config: Config, file: Path, *, replace: bool) -> None:
     Raises VdeviceError.
     """
     if config.outbox.is_nats:
-        with contextlib.closing(database.connect(file, create=False)) as copy, open_movable(config) as outbox:
+        with database.opened(file, create=False) as copy, open_movable(config) as outbox:
             move(SqliteMovable(copy), outbox, lambda _count: None)
         return
     place = config.outbox_file
@@ -51,7 +51,7 @@ def give(config: Config, file: Path, *, replace: bool) -> None:
                 raise VdeviceError(f"there is an outbox {place.name} already; --replace sets it aside")
             database.set_aside(place, "before-restore")
         with (
-            contextlib.closing(database.connect(file, create=False)) as copy,
-            contextlib.closing(database.connect(place)) as new,
+            database.opened(file, create=False) as copy,
+            database.opened(place) as new,
         ):
             copy.backup(new)

@@ -99,11 +99,5 @@ class SqliteMovable:
 @contextlib.contextmanager
 def opened(file: Path) -> Iterator[SqliteMovable]:
     """Open an outbox that no device runs on; make it where it is missing. Raises VdeviceError."""
-    with database.running_lock(file):
-        connection = database.connect(file)
-        try:
-            yield SqliteMovable(connection)
-        except sqlite3.Error as error:
-            raise VdeviceError(f"the outbox {file.name} cannot be used ({error}); try again") from None
-        finally:
-            connection.close()
+    with database.running_lock(file), database.opened(file) as connection:
+        yield SqliteMovable(connection)

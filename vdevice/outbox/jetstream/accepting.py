@@ -6,13 +6,12 @@ A batch whose answer was lost is sent again with the same message ids, which tel
 """
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
-from vdevice.model import Event, Stored
+from vdevice.model import Event, Stored, digest_of
 from vdevice.outbox.jetstream import documents
 from vdevice.outbox.jetstream.broker import Broker, BrokerError, Message
 from vdevice.outbox.jetstream.documents import Accepted
@@ -37,10 +36,10 @@ class _Put(NamedTuple):
 
 
 class Accepting:
-    """Group commit over one connection. `counts` holds each target's count and the sequence of its message."""
+    """Group commit over one connection."""
 
     def __init__(self, broker: Broker, names: Names, show: Callable[[int], None]) -> None:
-        self.counts: dict[int, tuple[int, Accepted]] = {}
+        self._counts: dict[int, tuple[int, Accepted]] = {}
         self.arriving = 0
         self._broker = broker
         self._names = names
@@ -56,13 +55,13 @@ class Accepting:
 
     def heard(self, seq: int, target: int, data: bytes) -> None:
         """Take a count, unless a later one is known."""
-        if seq > self._count(target)[0]:
-            self.counts[target] = (seq, documents.accepted_decoder.decode(data))
+        if seq > self.entry(target)[0]:
+            self._counts[target] = (seq, documents.accepted_decoder.decode(data))
             self._show(target)
 
-    def count(self, target: int) -> Accepted:
-        """Return the count of a target."""
-        return self._count(target)[1]
+    def entry(self, target: int) -> tuple[int, Accepted]:
+        """Return the count of a target, and the sequence of its message."""
+        return self._counts.get(target, (0, Accepted()))
 
     def put(self, events: Sequence[Event], changed_only: frozenset[int]) -> asyncio.Future[list[Stored]]:
         """Store the events of one request, all or none; the future raises OutboxFailingError or OutboxFullError."""
@@ -118,7 +117,9 @@ class Accepting:
         while True:
             counts, kept = self._plan(puts)
             messages = [self._message(event) for events in kept for event in events]
-            messages += [self._count_message(target, count) for target, count in counts.items()]
+            messages += [
+                count_message(self._names, number, count, self.entry(number)[0]) for number, count in counts.items()
+            ]
             try:
                 last = await self._broker.batch(messages) if messages else 0
             except BrokerError as error:
@@ -133,7 +134,7 @@ class Accepting:
                     return kept
                 continue
             for place, (target, count) in enumerate(reversed(counts.items())):
-                self.counts[target] = (last - place, count)
+                self._counts[target] = (last - place, count)
                 self._show(target)
             return kept
 
@@ -152,8 +153,8 @@ class Accepting:
         for put in puts:
             events = []
             for event in put.events:
-                before = counts.get(event.target) or self._count(event.target)[1]
-                digest = hashlib.blake2b(event.value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+                before = counts.get(event.target) or self.entry(event.target)[1]
+                digest = digest_of(event.value).hex()
                 if event.target in put.changed_only and before.digest == digest:
                     continue
                 counts[event.target] = Accepted(before.accepted + 1, digest, before.moved)
@@ -161,15 +162,9 @@ class Accepting:
             kept.append(events)
         return counts, kept
 
-    def _count(self, target: int) -> tuple[int, Accepted]:
-        return self.counts.get(target, (0, Accepted()))
-
     def _message(self, event: Event) -> Message:
         subject = self._names.delayed if event.due_at > event.accepted_at else self._names.target
         return Message(subject(event.target), documents.encode(documents.waiting(event)), {"Nats-Msg-Id": event.id})
-
-    def _count_message(self, target: int, count: Accepted) -> Message:
-        return count_message(self._names, target, count, self._count(target)[0])
 
     def _fail(self, puts: list[_Put], error: VdeviceError) -> None:
         for put in puts:

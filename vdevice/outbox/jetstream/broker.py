@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
-import nats
 import nats.errors
 import nkeys
 import structlog

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict
+from vdevice.model import Event, EventState, Outcome, Stored, Verdict
 
 ENDED_KEPT = 8
 """Ended events that a target remembers for each one that may be sent at a time: those whose acknowledgement may be lost."""
@@ -125,8 +125,3 @@ def letter(stored: Stored, outcome: Outcome, now: float) -> Letter:
         error_text=outcome.text,
         answer=outcome.answer,
     )
-
-
-def error_of(progress: Progress) -> ErrorCode:
-    """Return why the last attempt of a target failed."""
-    return ErrorCode(progress.error)

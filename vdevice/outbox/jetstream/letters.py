@@ -93,11 +93,8 @@ class Looking:
         failed = row["state"] is EventState.FAILED
         if row["state"] not in {EventState.WAITING, EventState.FAILED} or not await self._is_there(row):
             return False
-        seq, now = row["seq"], time.time()
-        letter = Letter(
-            event_of(row), EventState.DISCARDED.name.lower(), row["attempts"], now, row["http_status"],
-            row["error"], reason or row["error_text"], row["answer"] or b"",
-        )  # fmt: skip
+        seq = row["seq"]
+        letter = letter_of(row, EventState.DISCARDED, time.time(), reason)
         await self.broker.publish(Message(self.names.done(row["target"]), documents.encode(letter)))
         changed = await self.results.change(
             row["target"], lambda progress: _discarded(progress, None if failed else seq)
@@ -191,6 +188,14 @@ def event_of(row: Row) -> documents.Waiting:
         "description",
     )
     return documents.Waiting(**{name: row[name] for name in names}, replayed_at=replayed_at)
+
+
+def letter_of(row: Row, state: EventState, finished_at: float, reason: str = "") -> Letter:
+    """Return the document of a row that ended so; a reason stands instead of why it failed."""
+    return Letter(
+        event_of(row), state.name.lower(), row["attempts"], finished_at, row["http_status"], row["error"],
+        reason or row["error_text"], row["answer"] or b"",
+    )  # fmt: skip
 
 
 class NatsLetters:

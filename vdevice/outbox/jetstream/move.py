@@ -16,8 +16,8 @@ from vdevice.outbox.contents import SAME, Contents, Totals
 from vdevice.outbox.jetstream import documents
 from vdevice.outbox.jetstream.accepting import Accepting, count_message
 from vdevice.outbox.jetstream.broker import Message
-from vdevice.outbox.jetstream.documents import Accepted, Letter, Progress
-from vdevice.outbox.jetstream.letters import Looking, event_of, looking_at
+from vdevice.outbox.jetstream.documents import Accepted, Progress
+from vdevice.outbox.jetstream.letters import Looking, event_of, letter_of, looking_at
 from vdevice.outbox.letters import Row
 
 QUIET = 1.5
@@ -62,7 +62,7 @@ class NatsMovable:
         await self._load()
         totals = {}
         for number in TARGETS:
-            count, result = self._counts.count(number), self._looking.results.of(number)
+            count, result = self._counts.entry(number)[1], self._looking.results.of(number)
             if not count.accepted and not result.paused:
                 continue
             totals[number] = Totals(
@@ -107,7 +107,7 @@ class NatsMovable:
 
     async def _bring_totals(self, totals: dict[int, Totals], move: str) -> None:
         for number, total in totals.items():
-            seq, count = self._counts.counts.get(number, (0, Accepted()))
+            seq, count = self._counts.entry(number)
             if move not in count.moved:
                 more = Accepted(count.accepted + total.accepted, total.digest or count.digest, (*count.moved, move))
                 await self._broker.batch([count_message(self._names, number, more, seq)])
@@ -125,10 +125,7 @@ class NatsMovable:
         return Message(subject(event.target), documents.encode(event), {"Nats-Msg-Id": event.id})
 
     def _dead_message(self, row: Row) -> Message:
-        letter = Letter(
-            event_of(row), EventState.FAILED.name.lower(), row["attempts"], row["finished_at"] or 0.0,
-            row["http_status"], row["error"], row["error_text"], row["answer"] or b"",
-        )  # fmt: skip
+        letter = letter_of(row, EventState.FAILED, row["finished_at"] or 0.0)
         return Message(self._names.dead(row["target"]), documents.encode(letter), {"Nats-Msg-Id": f"{row['id']}-moved"})
 
     def clear(self, contents: Contents) -> None:
@@ -140,7 +137,7 @@ class NatsMovable:
             await self._broker.api(f"STREAM.PURGE.{self._names.waiting_stream}", {"filter": subject})
         await self._broker.api(f"STREAM.PURGE.{self._names.dead_stream}", {})
         for number in contents.totals:
-            seq, count = self._counts.counts.get(number, (0, Accepted()))
+            seq, count = self._counts.entry(number)
             await self._broker.batch([count_message(self._names, number, Accepted(moved=count.moved), seq)])
             await self._looking.results.change(number, lambda progress: Progress(moved=progress.moved))
         await self._broker.publish(Message(self._move_key, b""))
@@ -149,17 +146,17 @@ class NatsMovable:
 def _with_totals(progress: Progress, total: Totals, move: str) -> Progress | None:
     if move in progress.moved:
         return None
-    later = total.finished_at >= progress.finished_at
+    last = total if total.finished_at >= progress.finished_at else progress
     return msgspec.structs.replace(
         progress,
         delivered=progress.delivered + total.delivered,
         failed=progress.failed + total.failed,
         discarded=progress.discarded + total.discarded,
-        http_status=total.http_status if later else progress.http_status,
-        error=total.error if later else progress.error,
-        error_text=total.error_text if later else progress.error_text,
-        latency_ms=total.latency_ms if later else progress.latency_ms,
-        finished_at=total.finished_at if later else progress.finished_at,
+        http_status=last.http_status,
+        error=last.error,
+        error_text=last.error_text,
+        latency_ms=last.latency_ms,
+        finished_at=last.finished_at,
         paused=progress.paused or total.paused,
         moved=(*progress.moved, move),
     )

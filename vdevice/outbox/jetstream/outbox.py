@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from vdevice.board import Board
 from vdevice.config import Config, Target
 from vdevice.errors import OutboxFailingError, OutboxFullError
-from vdevice.model import TARGETS, ErrorCode, Event, Outcome, Stored
+from vdevice.model import ErrorCode, Event, Outcome, Stored
 from vdevice.outbox.jetstream import documents, streams
 from vdevice.outbox.jetstream.accepting import Accepting
 from vdevice.outbox.jetstream.broker import Broker, BrokerError
@@ -205,9 +205,10 @@ class NatsOutbox:
     def _show(self, number: int) -> None:
         """Put a target's counters and its last outcome on the board."""
         state, result = self._board.targets[number], self._results.of(number)
+        queued = state.queued
         ended = result.delivered + result.failed + result.discarded
         # A result may be heard before the news of the string that it is for.
-        state.accepted = max(self._accepting.count(number).accepted, ended)
+        state.accepted = max(self._accepting.entry(number)[1].accepted, ended)
         state.delivered, state.failed, state.discarded = result.delivered, result.failed, result.discarded
         state.http_status, state.latency_ms = result.http_status, result.latency_ms
         state.error, state.error_text = ErrorCode(result.error), result.error_text
@@ -216,5 +217,5 @@ class NatsOutbox:
             state.paused = result.paused
             self.on_outside_change()
         state.attempts = result.tries[min(result.tries)][0] if result.tries else 0
-        self._board.waiting = sum(self._board.targets[n].queued for n in TARGETS)
+        self._board.waiting += state.queued - queued
         self._board.outbox_full = self._board.waiting + self._accepting.arriving >= self._config.outbox.max_messages
