@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 import socket
+import ssl
 import struct
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -125,9 +126,9 @@ def fc16(address: int, data: bytes | str) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def peer(address: str) -> AsyncIterator[Peer]:
+async def peer(address: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
     host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=tls)
     try:
         yield Peer(reader, writer)
     finally:

@@ -61,6 +61,7 @@ class App:
         self.dispatcher = Dispatcher(config, self.outbox, self.board, self.sender)
         self.unit = Unit(config, self.outbox, self.board)
         self._server = DeviceServer(config, self.unit, self.board)
+        self._seen = self._files()
         self._show(config)
 
     @contextlib.asynccontextmanager
@@ -71,18 +72,19 @@ class App:
             if self._role != "dispatcher":
                 self.address = await self._server.start()
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._probe()), group.create_task(self._retain())]
+                tasks = [group.create_task(work()) for work in (self._probe, self._retain, self._watch)]
                 if self._role != "device":
                     started = asyncio.Event()
                     tasks.append(group.create_task(self.dispatcher.run(started)))
                     await started.wait()
                 if self._role != "dispatcher":
-                    tasks += [group.create_task(self._server.sweep()), group.create_task(self.unit.writes.run())]
+                    tasks += [group.create_task(self._server.run()), group.create_task(self.unit.writes.run())]
                 log.info(
                     "running",
                     version=__version__,
                     role=self._role,
                     modbus=self.address or "off",
+                    **({"modbus_tls": self.tls_address} if self.tls_address else {}),
                     targets=len(self.config.targets),
                 )
                 try:
@@ -100,6 +102,11 @@ class App:
         if self._role != "device":
             await self.dispatcher.drain(GRACE)
 
+    @property
+    def tls_address(self) -> str:
+        """Where the device listens for Modbus/TCP Security; empty where it does not."""
+        return self._server.tls_address
+
     def _show(self, config: Config) -> None:
         self.board.configure({number: target.enabled for number, target in config.targets.items()})
 
@@ -107,6 +114,7 @@ class App:
         """Take the config file anew; a wrong one is refused and the old one stays."""
         if self._path is None:
             return False
+        self._seen = self._files()
         try:
             config = load(self._path)
         except ConfigError as error:
@@ -115,6 +123,7 @@ class App:
             return False
         for name, new, old in (
             ("modbus.listen", config.modbus.listen, self.config.modbus.listen),
+            ("modbus.tls.listen", _tls_listen(config), _tls_listen(self.config)),
             ("outbox.url", config.outbox.url, self.config.outbox.url),
         ):
             if new != old:
@@ -135,6 +144,26 @@ class App:
             with contextlib.suppress(OutboxFailingError):
                 await self.outbox.probe()
 
+    async def _watch(self) -> None:
+        """Reload when a file that the config is made of has another content: itself, or a certificate of the listener."""
+        while True:
+            await asyncio.sleep(PROBE)
+            if self._files() != self._seen:
+                self.reload()
+
+    def _files(self) -> list[tuple[int, int] | None]:
+        """Return time and size of each file; a look a second is cheaper than a library that is told by the system."""
+        tls = self.config.modbus.tls
+        paths = [self._path, *((tls.cert, tls.key, tls.client_ca) if tls else ())]
+        found: list[tuple[int, int] | None] = []
+        for path in paths:
+            try:
+                status = path.stat() if path else None
+            except OSError:
+                status = None
+            found.append((status.st_mtime_ns, status.st_size) if status else None)
+        return found
+
     async def _retain(self) -> None:
         while True:
             with contextlib.suppress(OutboxFailingError):
@@ -142,6 +171,10 @@ class App:
                 while await self.outbox.purge(now - keep.keep_delivered * 3600, now - keep.keep_failed * 86_400):
                     await asyncio.sleep(0.01)
             await asyncio.sleep(RETENTION)
+
+
+def _tls_listen(config: Config) -> str:
+    return str(config.modbus.tls.listen) if config.modbus.tls else "off"
 
 
 def _log_accepted(stored: list[Stored]) -> None:

@@ -183,9 +183,13 @@ async def test_sighup_reloads_and_a_wrong_file_is_refused(recorder: Recorder, tm
         process.send_signal(signal.SIGHUP)
         await until(lambda: "config loaded" in (tmp_path / "log").read_text())
         assert "modbus.listen" in (tmp_path / "log").read_text()
-        path.write_text(good)
+        await vdevice("send", "7", "x", "--wait", *here, folder=tmp_path)
+        assert recorder.requests[-1].startswith(b"POST /other ")
+        # Without a signal the device finds out by itself.
+        path.write_text(good.replace("/p", "/third"))
+        await until(lambda: (tmp_path / "log").read_text().count("config loaded") == 2)
         await vdevice("send", "7", "x", "--wait", folder=tmp_path)
-    assert recorder.requests[-1].startswith(b"POST /other ")
+        assert recorder.requests[-1].startswith(b"POST /third ")
 
 
 async def test_no_secret_and_no_payload_in_log_or_render(recorder: Recorder, tmp_path: Path) -> None:

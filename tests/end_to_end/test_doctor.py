@@ -1,5 +1,6 @@
 """`vdevice doctor` on real hosts, files and ports, whole and hurt."""
 
+import datetime as dt
 import json
 import os
 import socket
@@ -11,6 +12,7 @@ import trustme
 
 from tests.end_to_end.test_command_line import configure, running, vdevice
 from tests.support import Recorder
+from vdevice.cli.certs import init
 from vdevice.outbox import database
 
 
@@ -101,3 +103,17 @@ async def test_a_damaged_outbox_is_found(recorder: Recorder, tmp_path: Path) -> 
         raw.write(os.urandom(20_000))
     found = await findings(tmp_path, 1)
     assert any(state == "problem" and "damaged" in words for state, words in found["outbox"])
+
+
+async def test_the_end_of_certificates_is_named(tmp_path: Path) -> None:
+    init(tmp_path / "certs")
+    files = 'cert = "certs/server.pem"\nkey = "certs/server.key"\nclient_ca = "old.pem"\n'
+    (tmp_path / "vdevice.toml").write_text(
+        f'[modbus]\nlisten = "127.0.0.1:0"\n[modbus.tls]\nlisten = "127.0.0.1:0"\n{files}'
+    )
+    ended = dt.datetime.now(dt.UTC) - dt.timedelta(days=2)
+    old = trustme.CA().issue_cert("x", not_after=ended, not_before=ended - dt.timedelta(days=9))
+    (tmp_path / "old.pem").write_bytes(old.cert_chain_pems[0].bytes())
+    found = await findings(tmp_path, 1)
+    assert found["modbus.tls.cert"][0][0] == "ok"
+    assert found["modbus.tls.client_ca"] == [("problem", f"old.pem holds until {ended:%Y-%m-%d}")]

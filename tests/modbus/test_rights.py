@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import Recorder, device, fc16, peer, until
+from vdevice.cli.certs import init
 from vdevice.config.load import parse
 from vdevice.errors import ConfigError
 from vdevice.modbus.rights import Bucket, rights_of
@@ -51,6 +52,28 @@ def test_rights_of_a_client(settings: str, targets: set[int], lamp: bool, temp: 
     assert rights.may_write_points("coil", 5, 1) is lamp
     assert rights.may_write_points("holding", 100, 2) is temp
     assert rights_of(config, "10.0.0.1").may_write_target(8)
+
+
+def test_with_a_role_both_the_address_and_the_certificate_must_permit(tmp_path: Path) -> None:
+    init(tmp_path / "certs", role=["a"])
+    files = 'cert = "certs/server.pem"\nkey = "certs/server.key"\nclient_ca = "certs/ca.pem"\n'
+    tls = f"[modbus.tls]\n{files}[modbus.tls.roles.a]\ntargets = [7]\n[modbus.tls.roles.b]\n"
+    address = client('targets = [7, 8]\npoints = ["lamp"]')
+
+    def may(toml: str, role: str | None) -> tuple[set[int], bool]:
+        rights = rights_of(parse(LISTEN + toml + POINTS, tmp_path), "127.0.0.1", role)
+        allowed = {number for number in (7, 8, 9) if rights.may_write_target(number)}
+        return allowed, rights.may_write_points("holding", 100, 2)
+
+    everything = ({7, 8, 9}, True)
+    assert may(tls, "a") == ({7}, True)
+    assert may(tls, "b") == may(tls, None) == everything
+    assert may(tls, "") == may(tls, "c") == (set(), False)
+    assert may(address + tls, "a") == ({7}, False)
+    assert may(address + tls, "b") == ({7, 8}, False)
+    assert may(f"[modbus.tls]\n{files}", "") == everything
+    # Taken out of a running device, a listener goes on until the restart.
+    assert may("", "a") == (set(), False)
 
 
 def test_a_range_must_be_permitted_as_a_whole() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import ssl
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,7 @@ from vdevice.cli.options import (
     new_table,
     print_json,
 )
-from vdevice.errors import DeviceError
+from vdevice.errors import DeviceError, VdeviceError
 from vdevice.modbus.client import DeviceClient, connect
 from vdevice.model import TARGETS, ErrorCode, TargetStatus
 from vdevice.outbox.api import Role
@@ -32,6 +33,11 @@ from vdevice.sheets.printed import ERRORS
 Host = Annotated[str | None, Parameter(help="Address of the device; the config's own by default.")]
 Port = Annotated[int | None, Parameter(help="Its Modbus port.")]
 UnitId = Annotated[int | None, Parameter(help="Its unit id.")]
+TlsCa = Annotated[
+    Path | None, Parameter(help="Speak Modbus/TCP Security; PEM file of who signed the device's certificate.")
+]
+TlsCert = Annotated[Path | None, Parameter(help="PEM file of the certificate to show, for --tls-ca.")]
+TlsKey = Annotated[Path | None, Parameter(help="PEM file of its key; the certificate's file by default.")]
 SETTLED = 0.2
 """Seconds after its idle time that an idle string has been stored in."""
 
@@ -66,6 +72,9 @@ def send(
     host: Host = None,
     port: Port = None,
     unit: UnitId = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> int:
@@ -81,8 +90,10 @@ def send(
             "to content or commit"
         )
 
+    tls = _tls(tls_ca, tls_cert, tls_key)
+
     async def work() -> int:
-        async with connect(*_address(config, host, port, unit)) as client:
+        async with connect(*_address(config, host, port, unit, tls=tls is not None), tls=tls) as client:
             await client.write(number, data, commit=completion == "commit")
             if completion == "idle" and target:
                 await asyncio.sleep(target.idle_ms / 1000 + SETTLED)
@@ -112,12 +123,16 @@ def status(
     host: Host = None,
     port: Port = None,
     unit: UnitId = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     everything: Annotated[bool, Parameter(name="--all", negative="", help="Targets without a config, too.")] = False,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
     """Show all targets of a device, read over Modbus."""
-    device, rows = device_app.run_loop(_read_status(config, host, port, unit))
+    tls = _tls(tls_ca, tls_cert, tls_key)
+    device, rows = device_app.run_loop(_read_status(_address(config, host, port, unit, tls=tls is not None), tls))
     shown = {n: row for n, row in rows.items() if everything or row["state"] or row["accepted"]}
     if as_json:
         print_json({"device": device, "targets": shown})
@@ -147,23 +162,39 @@ def status(
 
 
 async def _read_status(
-    config: Path, host: str | None, port: int | None, unit: int | None
+    address: tuple[str, int, int], tls: ssl.SSLContext | None
 ) -> tuple[dict[str, int | str], dict[int, dict[str, int | str]]]:
     async def all_targets(client: DeviceClient) -> dict[int, dict[str, int | str]]:
         return {number: await client.target(number) for number in TARGETS}
 
-    async with connect(*_address(config, host, port, unit)) as client:
+    async with connect(*address, tls=tls) as client:
         return await client.device(), await all_targets(client)
 
 
-def _address(config: Path, host: str | None, port: int | None, unit: int | None) -> tuple[str, int, int]:
+def _address(config: Path, host: str | None, port: int | None, unit: int | None, *, tls: bool) -> tuple[str, int, int]:
     """Return host, port and unit id: as given, else the config's, else the defaults."""
     loaded = load_if_there(config) if host is None or config != DEFAULT_CONFIG else None
-    own_host, own_port, own_unit = "127.0.0.1", 5020, 1
+    own_host, own_port, own_unit = "127.0.0.1", 802 if tls else 5020, 1
     if loaded:
-        listen = loaded.modbus.listen
+        secure = loaded.modbus.tls
+        listen = secure.listen if tls and secure else loaded.modbus.listen
         own_host, own_port, own_unit = listen.reachable_host, listen.port, loaded.modbus.unit_id
     return host or own_host, port or own_port, own_unit if unit is None else unit
+
+
+def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Return how to speak TLS, or None where no CA is named. Raises VdeviceError."""
+    if ca is None:
+        if cert or key:
+            raise VdeviceError("--tls-cert goes with --tls-ca, which says whose device is trusted; add it")
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert:
+            context.load_cert_chain(cert, key)
+    except (OSError, ValueError):
+        raise VdeviceError("--tls-ca, --tls-cert or --tls-key is no PEM file of what it is for; check them") from None
+    return context
 
 
 def receive(

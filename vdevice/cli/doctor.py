@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ import msgspec
 from vdevice import logs
 from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, console, new_table, print_json
 from vdevice.config import Config, load
+from vdevice.config.schema import Listen, Tls
 from vdevice.dispatch.reach import reach
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
@@ -26,6 +28,9 @@ from vdevice.outbox.api import open_letters
 
 LEAST_FREE = 200 * 2**20
 """Bytes of disk below which the outbox is in danger: some 100,000 long strings."""
+
+RENEW = 60
+"""Days before the end of a certificate at which it is time to think of another."""
 
 REACH = 5.0
 """Seconds that a target may take to be reached."""
@@ -47,7 +52,10 @@ def doctor(*, config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int
     logs.configure(quiet=True)
     loaded = load(config)
     findings = [Finding("config", "ok", f"{len(loaded.targets)} targets, {len(loaded.rules)} rules")]
-    findings += [*_permissions(config, loaded), _port(loaded), *_outbox(loaded), *asyncio.run(_targets(loaded))]
+    findings += [*_permissions(config, loaded), _port("modbus.listen", loaded.modbus.listen)]
+    if loaded.modbus.tls:
+        findings += [_port("modbus.tls.listen", loaded.modbus.tls.listen), *_certificates(loaded.modbus.tls)]
+    findings += [*_outbox(loaded), *asyncio.run(_targets(loaded))]
     if as_json:
         print_json(findings)
     else:
@@ -64,23 +72,35 @@ def _permissions(path: Path, config: Config) -> Iterator[Finding]:
     if sys.platform == "win32":
         return
     files = [("config", path)] + ([] if config.outbox.is_nats else [("outbox", config.outbox_file)])
+    files += [("modbus.tls.key", config.modbus.tls.key)] if config.modbus.tls else []
     for what, file in files:
         if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
             yield Finding(what, "warning", f"{file.name} can be read by others; chmod 600 {file.name}")
 
 
-def _port(config: Config) -> Finding:
-    listen = config.modbus.listen
+def _port(what: str, listen: Listen) -> Finding:
     with contextlib.suppress(OSError), socket.create_connection((listen.reachable_host, listen.port), 1):
-        return Finding("modbus.listen", "ok", f"something listens on {listen}: this device, if it runs")
+        return Finding(what, "ok", f"something listens on {listen}: this device, if it runs")
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((listen.host, listen.port))
     except OSError as error:
-        return Finding("modbus.listen", "problem", f"{listen} cannot be listened on ({error.strerror})")
-    return Finding("modbus.listen", "ok", f"{listen} is free")
+        return Finding(what, "problem", f"{listen} cannot be listened on ({error.strerror})")
+    return Finding(what, "ok", f"{listen} is free")
+
+
+def _certificates(tls: Tls) -> Iterator[Finding]:
+    from cryptography import x509  # noqa: PLC0415 (costs memory, and no other command needs it)
+
+    for key in ("cert", "client_ca"):
+        file = getattr(tls, key)
+        for certificate in x509.load_pem_x509_certificates(file.read_bytes()):
+            until = certificate.not_valid_after_utc
+            words = f"{file.name} holds until {until:%Y-%m-%d}"
+            days = (until - dt.datetime.now(dt.UTC)).days
+            yield Finding(f"modbus.tls.{key}", "problem" if days < 0 else "warning" if days < RENEW else "ok", words)
 
 
 def _outbox(config: Config) -> Iterator[Finding]:

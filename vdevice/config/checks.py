@@ -9,10 +9,10 @@ import json
 import re
 from collections.abc import Iterator
 from email.message import Message
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from vdevice.config.schema import IDLE_MS, Client, Config, Delivery, Outbox, Target
+from vdevice.config.certificates import certificates
+from vdevice.config.schema import IDLE_MS, Target
 from vdevice.errors import Problem
 
 PARAMETERS = frozenset({"get", "delete", "post-urlencoded", "post-multipart"})
@@ -79,92 +79,6 @@ def check_target(target: Target) -> list[Problem]:
     path = f"targets.{target.number}"
     checks = (_strings, _method, _url, _auth, _headers, _content, _tls)
     return [Problem(f"{path}.{key}", message) for check in checks for key, message in check(target)]
-
-
-def check_config(config: Config) -> list[Problem]:
-    """Return what is wrong across the sections."""
-    problems = []
-    problems += [Problem(f"outbox.{key}", message) for key, message in _outbox(config.outbox)]
-    if config.delivery.backoff_max < config.delivery.backoff:
-        problems.append(Problem("delivery.backoff_max", "is below backoff; make it at least as long"))
-    for target in config.targets.values():
-        problems += [Problem(f"targets.{target.number}.url", words) for words in _egress(target, config.delivery)]
-    for name, client in config.modbus.clients.items():
-        problems += [Problem(f"modbus.clients.{name}.{key}", words) for key, words in _client(client, config)]
-    return problems
-
-
-def _client(client: Client, config: Config) -> Iterator[tuple[str, str]]:
-    for key in ("targets", "points"):
-        if client.read_only and getattr(client, key) is not None:
-            yield key, "cannot go with read_only, which writes nothing; remove one of them"
-    known = {point.name for point in config.points}
-    for name in client.points or ():
-        if name not in known:
-            yield "points", f"names {name!r}, which is no point; {_known_points(known)}"
-
-
-def _known_points(known: set[str]) -> str:
-    return f"known are {', '.join(sorted(known))}" if known else "there are none"
-
-
-def _egress(target: Target, delivery: Delivery) -> Iterator[str]:
-    """Yield why a target's host is none that requests may go to; what a name resolves to is looked at when it is sent."""
-    host = (urlsplit(target.url.reveal()).hostname or "").lower().rstrip(".")
-    if delivery.allow_hosts and not any(_fits(host, pattern.lower()) for pattern in delivery.allow_hosts):
-        yield f"leads to {host}, which is not in delivery.allow_hosts; add it there"
-    if any(host in network for network in delivery.deny_networks):
-        yield f"leads to {host}, which delivery.deny_networks denies; take its network out there if it must be"
-
-
-def _fits(host: str, pattern: str) -> bool:
-    """Tell whether a host is the one of a pattern, or a subdomain of `*.example.com`."""
-    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
-
-
-def _outbox(outbox: Outbox) -> Iterator[tuple[str, str]]:
-    url = outbox.url
-    if outbox.is_nats:
-        yield from _servers(outbox.servers)
-        yield from _certificates(outbox)
-        if outbox.credentials is not None:
-            yield from _credentials(outbox.credentials)
-        return
-    if not url.startswith("sqlite:///") or not url.removeprefix("sqlite:///"):
-        yield "url", f"{url!r} is no outbox; write sqlite:///vdevice.db, or nats://host:4222"
-    for key in ("credentials", "tls_ca", "tls_cert", "tls_key"):
-        if getattr(outbox, key):
-            yield key, "is used by a nats:// outbox only; remove it"
-    if outbox.replicas != 1:
-        yield "replicas", "is used by a nats:// outbox only; remove it"
-
-
-def _credentials(file: Path) -> Iterator[tuple[str, str]]:
-    try:
-        text = file.read_text("ascii")
-    except (OSError, ValueError):
-        yield "credentials", _not_there(file)
-        return
-    # The client would read for ever in a file without them.
-    if not re.search(r"-BEGIN NATS USER JWT-+\s+\S+\s+-+END [^$]*-BEGIN USER NKEY SEED-+\s+SU[A-Z2-7]+\s+-+END ", text):
-        yield (
-            "credentials",
-            f"names {file.name!r}, which is no credentials file of NATS; `nsc generate creds` makes one",
-        )
-
-
-def _servers(servers: list[str]) -> Iterator[tuple[str, str]]:
-    for server in servers:
-        if "@" in server:
-            yield "url", "holds credentials; put them into a file of NATS, and name it as outbox.credentials"
-            return
-        try:
-            parts = urlsplit(server)
-            whole = parts.hostname and parts.port != 0 and not parts.path and not parts.query
-        except ValueError:
-            whole = False
-        if not whole:
-            yield "url", f"{server!r} is no NATS server; write nats://host:4222, several with a comma between them"
 
 
 def _strings(target: Target) -> Iterator[tuple[str, str]]:
@@ -281,19 +195,6 @@ def _no_constant(name: str) -> None:
 
 
 def _tls(target: Target) -> Iterator[tuple[str, str]]:
-    yield from _certificates(target)
+    yield from certificates(target)
     if target.proxy and not re.match(r"http://[^/\s]+/?$", target.proxy.reveal()):
         yield "proxy", "is not an HTTP proxy; write it like http://10.0.0.1:3128"
-
-
-def _certificates(section: Target | Outbox) -> Iterator[tuple[str, str]]:
-    for key in ("tls_ca", "tls_cert", "tls_key"):
-        file = getattr(section, key)
-        if file is not None and not file.is_file():
-            yield key, _not_there(file)
-    if section.tls_key and not section.tls_cert:
-        yield "tls_key", "goes with tls_cert; add it"
-
-
-def _not_there(file: Path) -> str:
-    return f"names {file.name!r}, which is not there; a relative path starts at the config's folder"

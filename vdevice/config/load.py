@@ -8,11 +8,14 @@ import msgspec
 
 from vdevice.config import checks, converter
 from vdevice.config.decode import decode
-from vdevice.config.schema import Attempts, Config, Delivery, Device, Files, Modbus, Outbox, Point, Rule, Target
+from vdevice.config.schema import Attempts, Config, Delivery, Device, Files, Modbus, Outbox, Point, Rule, Target, Tls
+from vdevice.config.sections import check_config
 from vdevice.errors import ConfigError, Problem
 from vdevice.model import TARGETS
 
-S = TypeVar("S", Target, Outbox)
+S = TypeVar("S", Target, Outbox, Tls)
+TARGET_FILES = ("tls_ca", "tls_cert", "tls_key")
+OUTBOX_FILES = (*TARGET_FILES, "credentials")
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "device": Device,
@@ -47,9 +50,6 @@ def parse(text: str, folder: Path) -> Config:
         if not isinstance(table, dict):
             problems.append(Problem(name, f"is not a table; write [{name}]"))
             continue
-        if name == "modbus" and "tls" in table:
-            table = {key: value for key, value in table.items() if key != "tls"}
-            problems.append(Problem("modbus.tls", "Modbus over TLS is not in this version yet; remove it"))
         sections[name], wrong = decode(kind, table, name, folder)
         problems.extend(wrong)
     targets = _targets(raw.get("targets", {}), sections.get("delivery") or Delivery(), folder, problems)
@@ -57,11 +57,15 @@ def parse(text: str, folder: Path) -> Config:
     rules = _rules(raw.get("rules", []), "rules", folder, problems)
     problems.extend(converter.check(points, rules, targets))
     if all(sections.get(name) is not None for name in SECTIONS):
-        sections["outbox"] = _with_paths(sections["outbox"], folder, "credentials")
+        sections["outbox"] = _with_paths(sections["outbox"], folder, OUTBOX_FILES)
+        if (tls := sections["modbus"].tls) is not None:
+            sections["modbus"] = msgspec.structs.replace(
+                sections["modbus"], tls=_with_paths(tls, folder, ("cert", "key", "client_ca"))
+            )
         config = Config(
             folder=folder, targets=targets, points=tuple(points.values()), rules=tuple(rules.values()), **sections
         )
-        problems.extend(checks.check_config(config))
+        problems.extend(check_config(config))
         if not problems:
             return config
     raise ConfigError(problems)
@@ -78,7 +82,7 @@ def outbox_of(text: str, folder: Path) -> Config:
     if device is None or outbox is None:
         raise ConfigError([*wrong, *more])
     return Config(
-        folder=folder, device=device, modbus=Modbus(), outbox=_with_paths(outbox, folder, "credentials"),
+        folder=folder, device=device, modbus=Modbus(), outbox=_with_paths(outbox, folder, OUTBOX_FILES),
         delivery=Delivery(), files=Files(), targets={},
     )  # fmt: skip
 
@@ -89,7 +93,7 @@ def with_outbox(config: Config, url: str) -> Config:
     if not given.is_nats:
         given = msgspec.structs.replace(Outbox(), url=url, max_messages=given.max_messages)
     changed = msgspec.structs.replace(config, outbox=given)
-    problems = checks.check_config(changed)
+    problems = check_config(changed)
     if problems:
         raise ConfigError(problems)
     return changed
@@ -137,7 +141,7 @@ def _targets(raw: Any, delivery: Delivery, folder: Path, problems: list[Problem]
             given = {"number": number, **{name: getattr(delivery, name) for name in Attempts.__struct_fields__}}
             target, wrong = decode(Target, table, path, folder, given)
             if target is not None:
-                target = _with_paths(target, folder)
+                target = _with_paths(target, folder, TARGET_FILES)
                 wrong = checks.check_target(target)
                 targets[number] = target
             problems.extend(wrong)
@@ -174,6 +178,6 @@ def _rules(raw: Any, path: str, folder: Path, problems: list[Problem]) -> dict[s
     return rules
 
 
-def _with_paths(section: S, folder: Path, *keys: str) -> S:
-    files = {key: getattr(section, key) for key in ("tls_ca", "tls_cert", "tls_key", *keys)}
+def _with_paths(section: S, folder: Path, keys: tuple[str, ...]) -> S:
+    files = {key: getattr(section, key) for key in keys}
     return msgspec.structs.replace(section, **{key: folder / file for key, file in files.items() if file})

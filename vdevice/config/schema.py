@@ -83,17 +83,35 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     timezone: ZoneInfo = msgspec.field(default_factory=lambda: ZoneInfo("UTC"))
 
 
-class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """[modbus.clients.<name>]: the name of an address or network, for $SOURCECONNECTION and the log, and what it may do.
+class Permits(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be written: [modbus.tls.roles.<name>]. `targets` and `points` are those, None is all of them."""
 
-    `targets` and `points` are those that it may write, None is all of them; `rate` is requests a second.
-    """
-
-    address: Network
     read_only: bool = False
     targets: list[Annotated[int, Meta(ge=1, le=64)]] | None = None
     points: list[str] | None = None
+
+
+class Client(Permits, frozen=True, kw_only=True):
+    """[modbus.clients.<name>]: the name of an address or network, for $SOURCECONNECTION and the log, and what it may do.
+
+    `rate` is requests a second.
+    """
+
+    address: Network
     rate: Positive | None = None
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """[modbus.tls]: the Modbus/TCP Security listener. PEM files; `client_ca` signs the certificates of clients.
+
+    Without `roles` each of these clients may do all; with them a certificate's role says what it may write.
+    """
+
+    listen: Listen = msgspec.field(default_factory=lambda: Listen("127.0.0.1:802"))
+    cert: Path
+    key: Path
+    client_ca: Path
+    roles: dict[str, Permits] = {}
 
 
 class Modbus(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +126,7 @@ class Modbus(msgspec.Struct, frozen=True, kw_only=True):
     frame_timeout: Seconds = 10
     rate: Positive | None = None
     clients: dict[str, Client] = {}
+    tls: Tls | None = None
 
 
 class Outbox(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
+from pymodbus.framer import FramerType
 from pymodbus.pdu import ModbusPDU
+from pymodbus.transport import CommParams, CommType
 
 from vdevice.errors import DeviceError
 from vdevice.registers import layout
 
 EXCEPTIONS = {
-    1: "01: it does not know this function",
+    1: "01: it does not know this function, or this client may not write there",
     2: "02: there is no such register, or the target is not configured",
     3: "03: the value is wrong, not text of the target's encoding, or its length cannot be",
     4: "04: the target is disabled, or the outbox cannot be written",
@@ -83,14 +86,38 @@ class DeviceClient:
             raise DeviceError(f"the device answers exception {EXCEPTIONS.get(code, f'{code:02X}')}")
 
 
+class _Client(AsyncModbusTcpClient):
+    """A pymodbus client with TLS around the frames of Modbus/TCP; its own one for TLS ignores their length."""
+
+    def __init__(self, host: str, port: int, seconds: float, tls: ssl.SSLContext | None) -> None:
+        kind = CommType.TLS if tls else CommType.TCP
+        self.comm_params = CommParams(
+            comm_type=kind,
+            host=host,
+            port=port,
+            sslctx=tls,
+            comm_name="device",
+            reconnect_delay=0,
+            timeout_connect=seconds,
+        )
+        super().__init__(host, framer=FramerType.SOCKET, timeout=seconds, retries=0)
+
+
 @contextlib.asynccontextmanager
-async def connect(host: str, port: int, unit: int = 1, timeout: float = 3) -> AsyncIterator[DeviceClient]:  # noqa: ASYNC109
+async def connect(
+    host: str,
+    port: int,
+    unit: int = 1,
+    timeout: float = 3,  # noqa: ASYNC109 (of each request)
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[DeviceClient]:
     """Connect to a device. Raises DeviceError where none answers."""
-    client = AsyncModbusTcpClient(host, port=port, timeout=timeout, retries=0, reconnect_delay=0)
+    client = _Client(host, port, timeout, tls)
     try:
         if not await client.connect():
+            certificates = ", and the certificates" if tls else ""
             raise DeviceError(
-                f"no device answers on {host}:{port}; start it with `vdevice run`, or check --host and --port"
+                f"no device answers on {host}:{port}; start it with `vdevice run`, or check --host and --port{certificates}"
             )
         yield DeviceClient(client, unit)
     finally:

@@ -1,15 +1,19 @@
-"""What a client may write, and how fast it may ask: [modbus.clients], worked out once for each client. Pure but for the clock.
+"""What a client may write, and how fast it may ask, worked out once for each connection. Pure but for the clock.
+
+What its address may write stands in [modbus.clients], what the role of its certificate may in [modbus.tls.roles]; who has
+both may write what both permit.
 
 Who may not write gets exception 01, as the Modbus/TCP Security Protocol Specification (v2.1, 2018) has it for a request that
 its role is not authorized for; reading is for everyone who may connect.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from vdevice.config import Config
-from vdevice.config.schema import Client, Point
+from vdevice.config.schema import Permits, Point
 
+T = TypeVar("T")
 BURST = 1.0
 """Seconds of its rate that a client may use at once."""
 
@@ -31,22 +35,41 @@ class Rights(NamedTuple):
 
 
 EVERYTHING = Rights()
+NOTHING = Rights(frozenset(), frozenset())
 
 
-def rights_of(config: Config, address: str) -> Rights:
-    """Return the rights of the client at an address; whom no entry fits may write everything."""
+def rights_of(config: Config, address: str, role: str | None = None) -> Rights:
+    """Return the rights of the client at an address; whom no entry fits may write everything.
+
+    `role` is that of its certificate, empty where that names none, and None without TLS. Where there are roles in the
+    config, one that is not among them may write nothing.
+    """
     client = config.client_of(address)
-    return _rights(client, config.points) if client else EVERYTHING
+    rights = _rights(client, config.points) if client else EVERYTHING
+    if role is None:
+        return rights
+    # A listener that is gone from the config goes on until the restart; who is still on it writes nothing.
+    roles = config.modbus.tls.roles if config.modbus.tls else None
+    if roles == {}:
+        return rights
+    of_role = _rights(roles[role], config.points) if roles and role in roles else NOTHING
+    return Rights(_both(rights.targets, of_role.targets), _both(rights.places, of_role.places))
 
 
-def _rights(client: Client, points: Sequence[Point]) -> Rights:
-    if client.read_only:
-        return Rights(frozenset(), frozenset())
-    targets = None if client.targets is None else frozenset(client.targets)
-    if client.points is None:
+def _both(one: frozenset[T] | None, other: frozenset[T] | None) -> frozenset[T] | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
+
+def _rights(permits: Permits, points: Sequence[Point]) -> Rights:
+    if permits.read_only:
+        return NOTHING
+    targets = None if permits.targets is None else frozenset(permits.targets)
+    if permits.points is None:
         return Rights(targets)
     places = [
-        (point.space, at) for point in points if point.name in client.points for at in range(point.address, point.end)
+        (point.space, at) for point in points if point.name in permits.points for at in range(point.address, point.end)
     ]
     return Rights(targets, frozenset(places))
 

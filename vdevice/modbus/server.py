@@ -19,10 +19,11 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from vdevice.board import Board
 from vdevice.config import Config
-from vdevice.errors import VdeviceError
 from vdevice.modbus import frames, pdu
 from vdevice.modbus.frames import Frame, FrameError
+from vdevice.modbus.listening import address_of, listening
 from vdevice.modbus.rights import Bucket
+from vdevice.modbus.tls import TlsListener, role_of
 from vdevice.modbus.unit import Unit
 from vdevice.modbus.writes import Client, Pending
 
@@ -73,7 +74,8 @@ class Connection(asyncio.Protocol):
         """Take the connection in, or end it where it may not stay."""
         self._transport = cast("asyncio.Transport", transport)
         self.address = str((transport.get_extra_info("peername") or ("unknown",))[0])
-        self._client = self._unit.client(self.address)
+        self._role = role_of(transport.get_extra_info("ssl_object"))
+        self._client = self._unit.client(self.address, self._role)
         handle = transport.get_extra_info("socket")
         if handle is not None:
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -98,7 +100,8 @@ class Connection(asyncio.Protocol):
         """Answer what was received before closing: the client may still read."""
         self._ending = True
         self._close_when_answered()
-        return True
+        # TLS knows no half of a connection.
+        return self._role is None
 
     def pause_writing(self) -> None:
         """Read nothing while the client does not read its answers."""
@@ -131,7 +134,7 @@ class Connection(asyncio.Protocol):
 
     def renew(self) -> None:
         """Take the client's name, rights and rate anew, from another config."""
-        self._client = self._unit.client(self.address)
+        self._client = self._unit.client(self.address, self._role)
 
     def expire(self, now: float, idle: float, frame: float) -> None:
         """Close if idle or holding half a frame for too long; limits in seconds, 0 = none."""
@@ -242,11 +245,16 @@ class DeviceServer(ModbusTcpServer):
         self._board = board
         self._open: set[Connection] = set()
         self._buckets: dict[str, Bucket] = {}
+        tls = config.modbus.tls
+        self._tls = TlsListener(tls, lambda: Connection(self)) if tls else None
+        self.tls_address = ""
 
     def apply(self, config: Config) -> None:
         """Go on with other limits and rights."""
         self._config = config
         self._buckets.clear()
+        if self._tls and config.modbus.tls:
+            self._tls.apply(config.modbus.tls)
         for connection in self._open:
             connection.renew()
 
@@ -256,19 +264,11 @@ class DeviceServer(ModbusTcpServer):
 
     async def start(self) -> str:
         """Listen, and return the address as host:port. Raises VdeviceError where that cannot be done."""
-        listen = self._config.modbus.listen
-        try:
+        with listening("modbus.listen", self._config.modbus.listen):
             self.transport = await self.call_create()
-        except PermissionError:
-            raise VdeviceError(
-                f"modbus.listen: no permission for port {listen.port}; take one above 1023, or allow vdevice to bind it "
-                "(setcap cap_net_bind_service=+ep on the Python binary, or AmbientCapabilities in systemd)"
-            ) from None
-        except OSError as error:
-            reason = "the port is in use by another program" if error.errno in {98, 48, 10048} else error.strerror
-            raise VdeviceError(f"modbus.listen: cannot listen on {listen} ({reason}); choose another address") from None
-        host, port = cast("Any", self.transport).sockets[0].getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if self._tls:
+            self.tls_address = self._tls.start()
+        return address_of(cast("asyncio.Server", self.transport).sockets[0])
 
     def admit(self, connection: Connection) -> str:
         """Take in a new connection, or return why it may not stay."""
@@ -301,7 +301,14 @@ class DeviceServer(ModbusTcpServer):
         if not self._board.connections[connection.address]:
             del self._board.connections[connection.address]
 
-    async def sweep(self) -> None:
+    async def run(self) -> None:
+        """Take TLS connections in, and close what is idle or hangs, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep())
+            if self._tls:
+                group.create_task(self._tls.run())
+
+    async def _sweep(self) -> None:
         """Close idle connections and half frames, for ever."""
         while True:
             await asyncio.sleep(SWEEP)
@@ -315,6 +322,8 @@ class DeviceServer(ModbusTcpServer):
         """Listen no more, answer what was received, then close all connections, after `seconds` at the latest."""
         # pymodbus' close() would close its connections with their answers still under way.
         cast("Any", self.transport).close()
+        if self._tls:
+            self._tls.close()
         for connection in list(self._open):
             connection.finish()
         deadline = time.monotonic() + seconds

@@ -69,11 +69,11 @@ class Unit:
         self._config = config
         self._control = _Control(config.device.id)
 
-    def client(self, address: str) -> Client:
-        """Return the client behind an address."""
+    def client(self, address: str, role: str | None = None) -> Client:
+        """Return the client behind an address, with the role of its certificate where it has one."""
         client = self._config.client_of(address)
         rate = client.rate if client and client.rate else self._config.modbus.rate
-        return Client(address, self._config.client_name(address), rights_of(self._config, address), rate)
+        return Client(address, self._config.client_name(address), rights_of(self._config, address, role), rate)
 
     async def handle(self, unit_id: int, request: bytes, client: Client) -> bytes:
         """Return the answer PDU to a request PDU."""

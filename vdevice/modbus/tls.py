@@ -1,0 +1,119 @@
+"""Modbus/TCP Security: the listener whose clients show a certificate, and the role that stands in it.
+
+The Modbus/TCP Security Protocol Specification (v2.1, 2018) puts the frames of Modbus/TCP into TLS as they are. pymodbus'
+listener is not used here: it could not take another certificate, and keeps count of handshakes that failed for ever.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+
+import structlog
+
+from vdevice.config.certificates import server_context
+from vdevice.config.schema import Tls
+from vdevice.errors import VdeviceError
+from vdevice.modbus.listening import address_of, listening
+
+ROLE = "1.3.6.1.4.1.50316.802.1"
+"""The certificate extension that names a role as UTF8String (specification, chapter 8.4)."""
+
+HANDSHAKE = 10.0
+"""Seconds that a handshake may take."""
+
+HANDSHAKES = 100
+"""Handshakes under way at once; whoever comes then waits in the listener's queue."""
+
+NO_FILES = 0.5
+"""Seconds until a new connection is taken where the process has no file descriptor left."""
+
+log = structlog.get_logger()
+
+
+class TlsListener:
+    """Listens for TLS connections; `connection` makes the protocol of each one whose handshake succeeded."""
+
+    def __init__(self, tls: Tls, connection: Callable[[], asyncio.Protocol]) -> None:
+        self._tls = tls
+        self._connection = connection
+        self._context = _context(tls)
+        self._places = asyncio.Semaphore(HANDSHAKES)
+        self._closed = False
+
+    def start(self) -> str:
+        """Listen, and return the address as host:port. Raises VdeviceError where that cannot be done."""
+        listen = self._tls.listen
+        with listening("modbus.tls.listen", listen):
+            family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+            self._socket = socket.create_server((listen.host, listen.port), family=family, backlog=100)
+        self._socket.setblocking(False)
+        return address_of(self._socket)
+
+    def apply(self, tls: Tls) -> None:
+        """Take the certificates anew, for the connections that come; those that are there stay."""
+        self._context = _context(tls)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._closed = True
+        self._socket.close()
+
+    async def run(self) -> None:
+        """Take connections in until `close`."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            while not self._closed:
+                try:
+                    peer, address = await loop.sock_accept(self._socket)
+                except OSError:
+                    # Closed, or out of file descriptors: the condition above tells.
+                    await asyncio.sleep(NO_FILES)
+                    continue
+                await self._places.acquire()
+                group.create_task(self._shake_hands(peer, str(address[0])))
+
+    async def _shake_hands(self, peer: socket.socket, address: str) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._connection, peer, ssl=self._context, ssl_handshake_timeout=HANDSHAKE
+            )
+        except (OSError, EOFError) as error:
+            peer.close()
+            log.warning("connection closed", client=address, reason=_words(error))
+        finally:
+            self._places.release()
+
+
+def role_of(tls: ssl.SSLObject | None) -> str | None:
+    """Return the role in the certificate of a connection's client, empty where there is none; None without TLS."""
+    if tls is None:
+        return None
+    from cryptography import x509  # noqa: PLC0415 (costs memory, and only TLS needs it)
+
+    try:
+        certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
+        extension = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(ROLE)).value
+    except (x509.ExtensionNotFound, ValueError):
+        return ""
+    return _utf8_string(extension.value) if isinstance(extension, x509.UnrecognizedExtension) else ""
+
+
+def _utf8_string(der: bytes) -> str:
+    """Return the text of a DER UTF8String of up to 127 bytes (X.690, 8.1.3.4); empty for anything else."""
+    if len(der) < 2 or der[0] != 0x0C or der[1] != len(der) - 2 or der[1] > 127:
+        return ""
+    return der[2:].decode("utf-8", "replace")
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    try:
+        return server_context(tls)
+    except ValueError as error:
+        raise VdeviceError(f"modbus.tls.{error}; the files changed after the config was checked") from None
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or 'handshake failed').lower().replace('_', ' ')}"
+    return "TLS: the handshake was not ended"
