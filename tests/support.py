@@ -189,8 +189,13 @@ async def listening(address: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def counting_plc(addresses: Sequence[str], target: int, answered: list[str], stop: asyncio.Event) -> None:
-    """Write numbered strings, a few at a time; note those that were answered; where one device is gone, go to the next."""
+async def counting_plc(
+    addresses: Sequence[str], target: int, answered: list[str], stop: asyncio.Event, pause: float = 0
+) -> None:
+    """Write numbered strings, a few at a time; note those that were answered; where one device is gone, go to the next.
+
+    `pause` is seconds between these few and the next.
+    """
     number, place = 0, 0
     while not stop.is_set():
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
@@ -205,8 +210,8 @@ async def counting_plc(addresses: Sequence[str], target: int, answered: list[str
                             answered.append(value)
                         else:
                             refused += 1
-                    if refused:
-                        await asyncio.sleep(0.05)
+                    if refused or pause:
+                        await asyncio.sleep(pause or 0.05)
         place += 1
         await asyncio.sleep(0.02)
 

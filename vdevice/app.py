@@ -19,6 +19,7 @@ import structlog
 
 from vdevice import __version__
 from vdevice.board import Board
+from vdevice.clock import Clock
 from vdevice.config import Config, load
 from vdevice.dispatch.dispatcher import Dispatcher
 from vdevice.dispatch.sender import Sender
@@ -58,7 +59,8 @@ class App:
         self.outbox = open_outbox(config, self.board, role)
         self.outbox.on_stored = _log_accepted
         self.sender = Sender(config.delivery.deny_networks)
-        self.dispatcher = Dispatcher(config, self.outbox, self.board, self.sender)
+        self.clock = Clock()
+        self.dispatcher = Dispatcher(config, self.outbox, self.board, self.sender, self.clock)
         self.unit = Unit(config, self.outbox, self.board)
         self._server = DeviceServer(config, self.unit, self.board)
         self._seen = self._files()
@@ -143,6 +145,16 @@ class App:
             await asyncio.sleep(PROBE)
             with contextlib.suppress(OutboxFailingError):
                 await self.outbox.probe()
+                await self._follow_clock()
+
+    async def _follow_clock(self) -> None:
+        jump = self.clock.jump()
+        if jump:
+            log.warning("clock was set", seconds=round(jump, 1))
+            now = time.time()
+            await self.outbox.shift(jump, now, self.clock.started)
+            self.clock.settle(jump)
+            self.dispatcher.shift(jump, now)
 
     async def _watch(self) -> None:
         """Reload when a file that the config is made of has another content: itself, or a certificate of the listener."""
@@ -168,7 +180,9 @@ class App:
         while True:
             with contextlib.suppress(OutboxFailingError):
                 now, keep = time.time(), self.config.outbox
-                while await self.outbox.purge(now - keep.keep_delivered * 3600, now - keep.keep_failed * 86_400):
+                delivered, failed = now - keep.keep_delivered * 3600, now - keep.keep_failed * 86_400
+                # What seems old may only be a clock that was set.
+                while not self.clock.jump() and await self.outbox.purge(delivered, failed):
                     await asyncio.sleep(0.01)
             await asyncio.sleep(RETENTION)
 

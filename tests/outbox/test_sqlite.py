@@ -230,9 +230,17 @@ async def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
             assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
 
 
-async def test_a_file_of_version_1_is_brought_forward(tmp_path: Path) -> None:
+SAMPLES = sorted((Path(__file__).parent / "samples").glob("version-*.sqlite"))
+
+
+def test_there_is_a_sample_of_each_version() -> None:
+    assert [int(file.stem.split("-")[1]) for file in SAMPLES] == list(range(1, database.SCHEMA_VERSION + 1))
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda file: file.stem)
+async def test_a_file_of_an_earlier_version_is_brought_forward(sample: Path, tmp_path: Path) -> None:
     file = tmp_path / "vdevice.db"
-    file.write_bytes((Path(__file__).parent / "samples" / "version-1.sqlite").read_bytes())
+    file.write_bytes(sample.read_bytes())
     board = Board()
     async with SqliteOutbox(file, board, 100) as outbox:
         waiting, due = await outbox.fetch(7, 0, 10, time.time())
@@ -263,6 +271,28 @@ async def test_a_delayed_event_is_left_out_until_it_is_due(tmp_path: Path) -> No
         assert ([item.event.value for item in found], due) == (["soon"], now + 60)
         found, due = await outbox.fetch(7, 0, 10, now + 61)
         assert ([item.event.value for item in found], due) == (["late", "soon"], None)
+
+
+async def test_times_follow_a_clock_that_is_set(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        now, hour = time.time(), 3600.0
+        old, retried, failed = [(await outbox.put([event_of(text, now)]))[0] for text in ("old", "retried", "failed")]
+        assert await outbox.retry(Stored(retried.seq, retried.event, now, 3, now + 9), FAILED)
+        assert await outbox.finish(failed, FAILED, now)
+        await outbox.shift(hour, now + hour, now - 5)
+        (late,) = await outbox.put([event_of("since then", now + hour)])
+        found, _ = await outbox.fetch(7, 0, 10, now + hour)
+        assert [(item.seq, item.since - now, item.next_at and item.next_at - now) for item in found] == [
+            (old.seq, hour, 0),
+            (retried.seq, hour, hour + 9),
+            (late.seq, hour, 0),
+        ]
+        # What had failed by the old clock is no older than it was, and no older after the way back.
+        await outbox.purge(now, now + hour - 1)
+        assert rows(tmp_path, EventState.FAILED) == ["failed"]
+        await outbox.shift(-hour, now, now + hour - 5)
+        found, _ = await outbox.fetch(7, 0, 10, now)
+        assert [item.since for item in found] == [now, now, now]
 
 
 def test_a_newer_file_is_refused_with_a_clear_sentence(tmp_path: Path) -> None:

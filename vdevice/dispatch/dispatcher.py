@@ -6,6 +6,7 @@ import time
 import structlog
 
 from vdevice.board import Board
+from vdevice.clock import Clock
 from vdevice.config import Config, Target
 from vdevice.dispatch.lane import Lane
 from vdevice.dispatch.sender import Sender
@@ -22,8 +23,9 @@ log = structlog.get_logger()
 class Dispatcher:
     """All lanes. `run` works until it is cancelled; `apply` takes a new config at any moment."""
 
-    def __init__(self, config: Config, outbox: Outbox, board: Board, sender: Sender) -> None:
+    def __init__(self, config: Config, outbox: Outbox, board: Board, sender: Sender, clock: Clock) -> None:
         self._config = config
+        self._clock = clock
         self._outbox = outbox
         self._board = board
         self._sender = sender
@@ -57,6 +59,11 @@ class Dispatcher:
         self._outbox.serve(config.targets.values(), self._offer)
         self._fail_removed()
 
+    def shift(self, jump: float, now: float) -> None:
+        """Let what the lanes hold follow a clock that was set by `jump` seconds to `now`."""
+        for lane in self._lanes.values():
+            lane.shift(jump, now)
+
     async def drain(self, seconds: float) -> None:
         """Take nothing more from the lanes, and give what is being sent some time to end."""
         self._outbox.serve((), lambda _stored: None)
@@ -72,7 +79,7 @@ class Dispatcher:
         number = target.number
         lane = self._lanes.get(number)
         if lane is None:
-            lane = Lane(target, self._outbox, self._board, self._attempt)
+            lane = Lane(target, self._outbox, self._board, self._attempt, self._clock)
             self._lanes[number] = lane
         elif lane.target != target:
             lane.update(target)

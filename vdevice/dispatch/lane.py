@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from vdevice.board import Board
+from vdevice.clock import Clock, is_before
 from vdevice.config import Target
 from vdevice.dispatch import backoff
 from vdevice.errors import OutboxFailingError
@@ -41,14 +42,16 @@ class Lane:
         outbox: Outbox,
         board: Board,
         attempt: Callable[[Target, Stored], Awaitable[Outcome]],
+        clock: Clock,
     ) -> None:
         self.target = target
         self._outbox = outbox
         self._board = board
         self._state = board.targets[target.number]
         self._attempt = attempt
+        self._clock = clock
         self._window: deque[Stored] = deque()
-        self._in_flight: set[int] = set()
+        self._in_flight: dict[int, Stored] = {}
         self._cursor = 0
         self._generation = 0
         self._more_on_disk = True
@@ -106,6 +109,13 @@ class Lane:
         self._more_on_disk = True
         self._rouse()
 
+    def shift(self, jump: float, now: float) -> None:
+        """Let ages and waits follow a clock that was set by `jump` seconds to `now`."""
+        self._window = deque(_shifted(stored, jump, now) for stored in self._window)
+        self._in_flight = {seq: _shifted(stored, jump, now) for seq, stored in self._in_flight.items()}
+        self._not_before += jump if self._not_before else 0
+        self._rouse()
+
     def _rouse(self) -> None:
         if self._waiters:
             self._wake.set()
@@ -125,11 +135,11 @@ class Lane:
                 if not self._is_active or not (self._window or self._more_on_disk):
                     await self._roused()
                 continue
-            self._in_flight.add(stored.seq)
+            self._in_flight[stored.seq] = stored
             try:
-                await self._deliver(stored)
+                await self._deliver(stored.seq)
             finally:
-                self._in_flight.discard(stored.seq)
+                del self._in_flight[stored.seq]
 
     async def _take(self) -> Stored | None:
         if self._window and not self._fetching.locked():
@@ -153,34 +163,46 @@ class Lane:
         if generation != self._generation:
             return
         self._more_on_disk = self._more_on_disk or len(found) == WINDOW
-        self._window.extend(item for item in found if item.seq not in self._in_flight)
+        self._window.extend(self._capped(item) for item in found if item.seq not in self._in_flight)
         self._cursor = found[-1].seq if found else self._cursor
 
-    async def _deliver(self, stored: Stored) -> None:
+    def _capped(self, stored: Stored) -> Stored:
+        """Return an event that is due within backoff_max: the clock may have gone back while no device was running."""
+        latest = time.time() + self.target.backoff_max
+        return stored if stored.next_at <= latest else msgspec.structs.replace(stored, next_at=latest)
+
+    async def _deliver(self, seq: int) -> None:
         while True:
+            stored = self._in_flight[seq]
             if stored.next_at or self._not_before or not self._is_active:
-                await self._until_due(stored)
+                await self._until_due(seq)
+                stored = self._in_flight[seq]
             if time.time() - stored.since > self.target.max_age:
+                if self._clock.jump():
+                    # Not age, but a clock that was set; `shift` comes within a second.
+                    await self._roused()
+                    continue
                 text = f"older than max_age ({self.target.max_age:g} s)"
                 await self._finish(stored, Outcome(Verdict.GIVE_UP, ErrorCode.TOO_OLD, self._state.http_status, text))
                 return
-            outcome = await (self._send(stored) if self._failures < backoff.BREAKER else self._probe(stored))
+            outcome = await (self._send(stored) if self._failures < backoff.BREAKER else self._probe(seq))
+            stored = self._in_flight[seq]
             attempts = stored.attempts + 1
             if outcome.verdict is not Verdict.RETRY or attempts >= self.target.attempts:
                 await self._finish(msgspec.structs.replace(stored, attempts=attempts), outcome)
                 return
             wait = backoff.delay(self.target, attempts, outcome.retry_after)
             stored = msgspec.structs.replace(stored, attempts=attempts, next_at=time.time() + wait)
+            self._in_flight[seq] = stored
             log.warning("retry", **_words(stored, outcome), attempts=attempts, wait_s=round(wait, 3))
             if not await self._record(self._outbox.retry, stored, outcome):
                 return
 
-    async def _until_due(self, stored: Stored) -> None:
+    async def _until_due(self, seq: int, *, retry: bool = True) -> None:
         """Wait until the target may be tried: enabled, the retry due, the breaker's pause over; a mended config ends waits."""
-        next_at = stored.next_at
         while True:
-            target = self.target
-            expires = stored.since + target.max_age
+            target, stored = self.target, self._in_flight[seq]
+            next_at, expires = stored.next_at if retry else 0.0, stored.since + target.max_age
             wait = max(min(next_at, expires), self._not_before) - time.time()
             if self._is_active and wait <= 0:
                 return
@@ -193,14 +215,13 @@ class Lane:
                 pass
             finally:
                 self._state.retrying -= 1
-            if self.target is not target:
-                next_at = 0.0
+            retry = retry and self.target is target
 
-    async def _probe(self, stored: Stored) -> Outcome:
+    async def _probe(self, seq: int) -> Outcome:
         """Send alone, when the breaker's pause is over."""
         async with self._probing:
-            await self._until_due(msgspec.structs.replace(stored, next_at=0.0))
-            return await self._send(stored)
+            await self._until_due(seq, retry=False)
+            return await self._send(self._in_flight[seq])
 
     async def _send(self, stored: Stored) -> Outcome:
         if self._limiter:
@@ -245,6 +266,13 @@ class Lane:
                 return await write(*arguments)
             except OutboxFailingError:
                 await asyncio.sleep(RECORD_AGAIN)
+
+
+def _shifted(stored: Stored, jump: float, now: float) -> Stored:
+    if not is_before(stored.since, jump, now):
+        return stored
+    next_at = stored.next_at + jump if stored.next_at else 0.0
+    return msgspec.structs.replace(stored, since=stored.since + jump, next_at=next_at)
 
 
 def _words(stored: Stored, outcome: Outcome) -> dict[str, object]:

@@ -57,6 +57,9 @@ class Outbox(Protocol):
     def purge(self, delivered_before: float, failed_before: float) -> Awaitable[int]:
         """Delete some events whose time to be kept is over; return how many, 0 when none is left."""
 
+    def shift(self, jump: float, now: float, started: float) -> Awaitable[None]:
+        """Let times follow a clock that was set by `jump` seconds to `now`; what ended before `started` has another clock."""
+
     async def probe(self) -> None:
         """See whether the outbox works, and what others changed. Raises OutboxFailingError."""
 

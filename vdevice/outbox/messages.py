@@ -75,7 +75,15 @@ class Probe(msgspec.Struct, frozen=True, tag=True, array_like=True):
     write: bool
 
 
-Request = Put | Finish | Retry | Fetch | FailWaiting | Purge | Probe
+class Shift(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Let times follow a clock that was set by `jump` seconds to `now`; what ended before `started` has another clock."""
+
+    jump: float
+    now: float
+    started: float
+
+
+Request = Put | Finish | Retry | Fetch | FailWaiting | Purge | Probe | Shift
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):

@@ -247,6 +247,20 @@ def purge(ledger: Ledger, delivered_before: float, failed_before: float, limit: 
     return deleted
 
 
+def shift(ledger: Ledger, jump: float, now: float, started: float) -> None:
+    """Let the times that were noted before a jump of the clock follow it: `is_before` of clock.py, in SQL."""
+    before = "< ?1 - ?2 + 1" if jump > 0 else "> ?1 + 1"
+    ledger.connection.execute(
+        f"UPDATE event SET since = since + ?2, next_at = CASE WHEN next_at > 0 THEN next_at + ?2 ELSE 0 END "
+        f"WHERE state = 0 AND since {before}",
+        (now, jump),
+    )
+    ledger.connection.execute(
+        f"UPDATE event SET finished_at = finished_at + ?2 WHERE state > 0 AND finished_at >= ?3 AND finished_at {before}",
+        (now, jump, started),
+    )
+
+
 def targets(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     """Return the counters and the last outcome of all targets."""
     cursor = connection.execute(

@@ -21,7 +21,7 @@ from vdevice.config import Config, Target
 from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
 from vdevice.model import ErrorCode, Event, Outcome, Stored, Verdict
 from vdevice.outbox import database, messages
-from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Reply, Request, Retry
+from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Reply, Request, Retry, Shift
 
 PURGED_AT_ONCE = 100
 PUTS_UNDER_WAY = 256
@@ -187,6 +187,10 @@ class SqliteOutbox:
     def purge(self, delivered_before: float, failed_before: float) -> asyncio.Future[int]:
         """Delete some events whose time to be kept is over; return how many, 0 when none is left."""
         return self._submit(Purge(delivered_before, failed_before, PURGED_AT_ONCE))
+
+    def shift(self, jump: float, now: float, started: float) -> asyncio.Future[None]:
+        """Let times follow a clock that was set by `jump` seconds to `now`; what ended before `started` has another clock."""
+        return self._submit(Shift(jump, now, started))
 
     async def probe(self) -> None:
         """Write when the last commit failed, so that the outbox recovers by itself; see what others changed.

@@ -15,7 +15,7 @@ import msgspec
 
 from vdevice.errors import VdeviceError
 from vdevice.outbox import database, messages, records
-from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Reply, Request, Retry
+from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Reply, Request, Retry, Shift
 from vdevice.outbox.records import Ledger
 
 REQUESTS_A_COMMIT = 512
@@ -87,6 +87,8 @@ class Writer:
                 return records.fail_waiting(ledger, target, text, now)
             case Purge(delivered_before, failed_before, limit):
                 return records.purge(ledger, delivered_before, failed_before, limit)
+            case Shift(jump, now, started):
+                return records.shift(ledger, jump, now, started)
             case Probe(write):
                 return self._probe(ledger, write=write)
         raise TypeError(f"{type(request).__name__} is done with others of its kind")

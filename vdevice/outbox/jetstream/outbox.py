@@ -131,6 +131,9 @@ class NatsOutbox:
         """Delete nothing: the streams have an age."""
         return 0
 
+    async def shift(self, jump: float, now: float, started: float) -> None:
+        """Do nothing: what waits has the times of the servers' clock."""
+
     async def probe(self) -> None:
         """See whether the stream answers. Raises OutboxFailingError."""
         if not self._broker.is_up:
