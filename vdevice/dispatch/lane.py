@@ -70,7 +70,7 @@ class Lane:
 
     def update(self, target: Target) -> None:
         """Go on with other settings, at once: what was wrong may be mended."""
-        if _limiter_settings(target) != _limiter_settings(self.target):
+        if _rate(target) != _rate(self.target):
             self._limiter = _limiter(target)
         self.target = target
         self._failures = 0
@@ -177,7 +177,7 @@ class Lane:
             if stored.next_at or self._not_before or not self._is_active:
                 await self._until_due(seq)
                 stored = self._in_flight[seq]
-            if time.time() - stored.since > self.target.max_age:
+            if self._is_too_old(stored):
                 if self._clock.jump():
                     # Not age, but a clock that was set; `shift` comes within a second.
                     await self._roused()
@@ -186,6 +186,8 @@ class Lane:
                 await self._finish(stored, Outcome(Verdict.GIVE_UP, ErrorCode.TOO_OLD, self._state.http_status, text))
                 return
             outcome = await (self._send(stored) if self._failures < backoff.BREAKER else self._probe(seq))
+            if outcome is None:
+                continue
             stored = self._in_flight[seq]
             attempts = stored.attempts + 1
             if outcome.verdict is not Verdict.RETRY or attempts >= self.target.attempts:
@@ -202,8 +204,9 @@ class Lane:
         """Wait until the target may be tried: enabled, the retry due, the breaker's pause over; a mended config ends waits."""
         while True:
             target, stored = self.target, self._in_flight[seq]
-            next_at, expires = stored.next_at if retry else 0.0, stored.since + target.max_age
-            wait = max(min(next_at, expires), self._not_before) - time.time()
+            due = max(stored.next_at if retry else 0.0, self._not_before)
+            # What grows too old is not sent any more, and need not wait for it.
+            wait = min(due, stored.since + target.max_age) - time.time()
             if self._is_active and wait <= 0:
                 return
             self._state.retrying += 1
@@ -217,11 +220,15 @@ class Lane:
                 self._state.retrying -= 1
             retry = retry and self.target is target
 
-    async def _probe(self, seq: int) -> Outcome:
-        """Send alone, when the breaker's pause is over."""
+    async def _probe(self, seq: int) -> Outcome | None:
+        """Send alone, when the breaker's pause is over; None for what grew too old meanwhile."""
         async with self._probing:
             await self._until_due(seq, retry=False)
-            return await self._send(self._in_flight[seq])
+            stored = self._in_flight[seq]
+            return None if self._is_too_old(stored) else await self._send(stored)
+
+    def _is_too_old(self, stored: Stored) -> bool:
+        return time.time() - stored.since >= self.target.max_age
 
     async def _send(self, stored: Stored) -> Outcome:
         if self._limiter:
@@ -285,10 +292,10 @@ def _words(stored: Stored, outcome: Outcome) -> dict[str, object]:
     }
 
 
-def _limiter_settings(target: Target) -> float | None:
+def _rate(target: Target) -> float | None:
     return SLACK_RATE if target.rate is None and target.method == "slack" else target.rate
 
 
 def _limiter(target: Target) -> aiolimiter.AsyncLimiter | None:
-    rate = _limiter_settings(target)
+    rate = _rate(target)
     return aiolimiter.AsyncLimiter(1, 1 / rate) if rate else None

@@ -1,0 +1,123 @@
+"""Receivers that behave badly, all at once, beside a good one: nobody else is slowed, nothing lost, memory stays bounded."""
+
+import asyncio
+import contextlib
+import ssl
+from pathlib import Path
+
+import psutil
+import pytest
+import trustme
+
+from tests.faults.plant import Plant
+from tests.faults.receiver import Receiver
+from tests.support import Peer, fc16, peer, until
+
+STRINGS = 5
+GROWTH = 48 * 2**20
+"""Bytes that the device may grow by while a dozen receivers misbehave; each would send gigabytes if it were let."""
+
+HOSTILE = {
+    "hangs": (5, 0),
+    "trickles": (5, 0),
+    "endless": (0, 200),
+    "breaks off": (3, 0),
+    "resets": (3, 0),
+    "nonsense": (3, 0),
+    "429 with seconds": (6, 429),
+    "429 with a date": (6, 429),
+    "redirects in circles": (6, 302),
+    "wrong name": (4, 0),
+}
+"""What the error register and the register of the HTTP status say of each."""
+
+SETTINGS = (
+    'payload = "$VALUE"\ntimeout = 1\nbackoff = 0.05\nbackoff_max = 0.5\nattempts = 1000\nfollow_redirects = true\n'
+)
+
+
+async def _serve(stack: contextlib.AsyncExitStack, tls: dict[str, ssl.SSLContext]) -> dict[str, Receiver]:
+    receivers = {mode: Receiver() for mode in HOSTILE}
+    for mode, receiver in receivers.items():
+        await stack.enter_async_context(receiver.serve(tls.get(mode)))
+        receiver.mode = mode if mode != "wrong name" else "well"
+    return receivers
+
+
+def _table(number: int, mode: str, port: int) -> str:
+    scheme, more = ("https", 'tls_ca = "ca.pem"\n') if mode == "wrong name" else ("http", "")
+    url = f"{scheme}://localhost:{port}/" if more else f"{scheme}://127.0.0.1:{port}/"
+    return f'[targets.{number}]\nmethod = "post-raw"\nurl = "{url}"\n{SETTINGS}{more}'
+
+
+async def _outcome(plc: Peer, number: int) -> tuple[int, int]:
+    status = await plc.inputs(1000 * number, 11)
+    return status[10], status[1]
+
+
+async def test_a_receiver_that_misbehaves_harms_nobody_else(tmp_path: Path) -> None:
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    wrong, right = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("elsewhere.example").configure_cert(wrong)
+    ca.issue_cert("localhost").configure_cert(right)
+    async with contextlib.AsyncExitStack() as hostile, Receiver().serve() as good:
+        receivers = await _serve(hostile, {"wrong name": wrong})
+        numbers = dict(zip(HOSTILE, range(11, 11 + len(HOSTILE)), strict=True))
+        plant = Plant(tmp_path, good)
+        tables = [_table(numbers[mode], mode, receiver.port) for mode, receiver in receivers.items()]
+        plant.config.write_text(plant.config.read_text() + "\n" + "\n".join(tables))
+        async with plant.running(), peer(plant.address) as plc:
+            before = psutil.Process(plant.process.pid).memory_info().rss
+            for number in numbers.values():
+                for string in range(STRINGS):
+                    assert (await plc.ask(fc16(1000 * number, f"{number}:{string}")))[0] == 16
+            # Each has been asked, and the registers say what it did.
+            for mode, expected in HOSTILE.items():
+                async with asyncio.timeout(20):
+                    while await _outcome(plc, numbers[mode]) != expected:
+                        await asyncio.sleep(0.05)
+            arrived = len(good.arrived)
+            # The good one goes on meanwhile.
+            await plant.under_load(400)
+            await until(lambda: len(good.arrived) >= arrived + 400, 20)
+            grown = psutil.Process(plant.process.pid).memory_info().rss - before
+            assert grown < GROWTH, f"{grown >> 20} MiB more"
+            assert not receivers["hangs"].arrived
+            await hostile.aclose()
+            async with contextlib.AsyncExitStack() as mended:
+                for mode, receiver in receivers.items():
+                    receiver.mode = "well"
+                    await mended.enter_async_context(receiver.serve(right if mode == "wrong name" else None))
+                await plant.emptied()
+        await _nothing_is_lost(plant, receivers, numbers)
+
+
+async def _nothing_is_lost(plant: Plant, receivers: dict[str, Receiver], numbers: dict[str, int]) -> None:
+    row = plant.judged("hostile receivers", 1)
+    assert (row.lost, row.out_of_order) == (0, 0), row
+    log = plant.log()
+    for mode, receiver in receivers.items():
+        number = numbers[mode]
+        wanted = [f"{number}:{string}" for string in range(STRINGS)]
+        if mode == "redirects in circles":
+            # Followed so often, then given up: dead letters, with their reason.
+            assert log.count(f'"target":{number},"status":302') == STRINGS
+        else:
+            assert list(dict.fromkeys(receiver.arrived)) == wanted, mode
+
+
+@pytest.mark.parametrize("mode", ["429 with seconds", "429 with a date"])
+async def test_retry_after_is_obeyed(mode: str, tmp_path: Path) -> None:
+    async with Receiver().serve() as receiver, Receiver().serve() as good:
+        receiver.mode = mode
+        plant = Plant(tmp_path, good)
+        table = _table(9, mode, receiver.port).replace("backoff_max = 0.5", "backoff_max = 60")
+        plant.config.write_text(f"{plant.config.read_text()}\n{table}")
+        async with plant.running(), peer(plant.address) as plc:
+            assert (await plc.ask(fc16(9000, "x")))[0] == 16
+            await until(lambda: receiver.asked == 2)
+            receiver.mode = "well"
+            await until(lambda: receiver.arrived == ["x"])
+        # backoff alone would have asked again and again within the second.
+        assert receiver.asked == 3
