@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint install map fuzz bench lock clean format
+.PHONY: run test lint install map fuzz bench soak lock clean format
 
 run: install
 	$(BIN)/vdevice demo
@@ -18,6 +18,10 @@ lint: install
 
 fuzz: install
 	FUZZ_FRAMES=1000000 $(BIN)/python -m pytest tests/fuzz
+
+soak: install
+	$(BIN)/python -m tools.soak.faults
+	$(BIN)/python -m tools.soak.week
 
 bench: install
 	$(BIN)/python tools/bench/bench.py

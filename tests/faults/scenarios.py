@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.faults.hostile import misbehave
 from tests.faults.plant import Plant, Row, checkpoint, copied_as_by_a_power_cut
 from tests.faults.receiver import Receiver
 from tests.support import peer, until
@@ -263,5 +264,6 @@ FAULTS: dict[str, Fault] = {
         set_the_clock,
         fail_names,
         stop_the_receiver,
+        misbehave,
     )
 }
