@@ -39,16 +39,13 @@ def load(path: Path) -> Config:
 
 def parse(text: str, folder: Path) -> Config:
     """Return the config that a TOML text holds; relative paths in it start at `folder`. Raises ConfigError."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Problem("", f"not TOML: {error}; check quotes and brackets there")]) from None
+    raw = tables(text)
     problems = _unknown_sections(raw)
     sections: dict[str, Any] = {}
     for name, kind in SECTIONS.items():
         table = raw.get(name, {})
         if not isinstance(table, dict):
-            problems.append(Problem(name, f"is not a table; write [{name}]"))
+            problems.append(_no_table(name))
             continue
         sections[name], wrong = decode(kind, table, name, folder)
         problems.extend(wrong)
@@ -71,12 +68,30 @@ def parse(text: str, folder: Path) -> Config:
     raise ConfigError(problems)
 
 
+def tables(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML text. Raises ConfigError."""
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:
+        message = f"not TOML: {error}; check quotes and brackets there"
+    except RecursionError:
+        message = "is nested too deeply; check brackets and dots"
+    raise ConfigError([Problem("", message)])
+
+
+def _no_table(name: str) -> Problem:
+    return Problem(name, f"is not a table; write [{name}]")
+
+
 def outbox_of(text: str, folder: Path) -> Config:
     """Return a config that knows the device's id and its outbox only, whose targets' secrets need not be there.
 
     Raises ConfigError.
     """
-    raw = tomllib.loads(text)
+    raw = tables(text)
+    for name in ("device", "outbox"):
+        if not isinstance(raw.get(name, {}), dict):
+            raise ConfigError([_no_table(name)])
     device, wrong = decode(Device, raw.get("device", {}), "device", folder)
     outbox, more = decode(Outbox, raw.get("outbox", {}), "outbox", folder)
     if device is None or outbox is None:
