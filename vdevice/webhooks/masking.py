@@ -10,6 +10,19 @@ MASK = "***"
 
 def mask(target: Target, words: str) -> str:
     """Return the words with every secret of the target replaced, and all but the host of a secret URL."""
+    for secret in _hidden(target) if words else ():
+        words = words.replace(secret, MASK)
+    return words
+
+
+def mask_bytes(target: Target, answer: bytes) -> bytes:
+    """Return an answer without the target's secrets: some services repeat what they were sent."""
+    for secret in _hidden(target) if answer else ():
+        answer = answer.replace(secret.encode(), MASK.encode())
+    return answer
+
+
+def _hidden(target: Target) -> list[str]:
     secrets = [target.auth_password, target.bearer_token, target.signing_secret, target.proxy]
     hidden = [secret.reveal() for secret in (*secrets, *target.headers.values()) if secret]
     if target.auth_user is not None or target.auth_password:
@@ -18,6 +31,4 @@ def mask(target: Target, words: str) -> str:
     if target.url.literal or target.method in {"slack", "teams", "mattermost"}:
         parts = urlsplit(target.url.reveal())
         hidden += [f"{parts.path}?{parts.query}" if parts.query else parts.path.rstrip("/")]
-    for secret in sorted(filter(None, hidden), key=len, reverse=True):
-        words = words.replace(secret, MASK)
-    return words
+    return sorted(filter(None, hidden), key=len, reverse=True)

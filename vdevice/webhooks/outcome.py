@@ -8,7 +8,7 @@ import msgspec
 
 from vdevice.config import Target
 from vdevice.model import ErrorCode, Outcome, Verdict
-from vdevice.webhooks import mattermost, slack, teams
+from vdevice.webhooks import masking, mattermost, slack, teams
 
 ANSWER_KEPT = 500
 """Bytes of an answer that the outbox keeps."""
@@ -32,7 +32,9 @@ def classify(
     """
     outcome = _by_service(target, status, answer) or _by_status(target, status)
     wait = retry_after(headers, time.time() if now is None else now) if outcome.verdict is Verdict.RETRY else None
-    return msgspec.structs.replace(outcome, answer=answer[:ANSWER_KEPT], retry_after=wait)
+    # Masked before it is cut: a cut secret would not be found.
+    kept = masking.mask_bytes(target, answer)[:ANSWER_KEPT]
+    return msgspec.structs.replace(outcome, answer=kept, text=masking.mask(target, outcome.text), retry_after=wait)
 
 
 def _by_service(target: Target, status: int, answer: bytes) -> Outcome | None:
