@@ -88,7 +88,7 @@ PLACES = {
     "header": 'method = "put"\npayload = "p"\nheaders = { X-One = "a$VALUE", X-Two = "$VALUE" }',
     "form": 'method = "post-urlencoded"\nparameters = [["$VALUE", "$VALUE"], ["r", "x$VALUE"]]',
     "multipart": 'method = "post-multipart"\nparameters = [["k$VALUE", "$VALUE"], ["r", "x$VALUE"]]',
-    "json": 'method = "post-raw"\ncontent_type = "application/json"\npayload = \'{"k$VALUE": ["$VALUE", {"n": "$VALUE"}], "b": 1}\'',
+    "json": 'method = "put"\ncontent_type = "application/json"\npayload = \'{"k$VALUE": ["$VALUE", {"n": "$VALUE"}]}\'',
     "xml": 'method = "post-raw"\ncontent_type = "text/xml"\npayload = \'<a b="$VALUE"><text>$VALUE</text></a>\'',
     "text": 'method = "post-raw"\npayload = "$VALUE"',
     "slack": 'method = "slack"\npayload = "$VALUE"',
@@ -132,14 +132,14 @@ def shape(value: Any) -> Any:
     return type(value).__name__
 
 
-def parts_of(wire: Wire) -> list[str | None]:
-    """Return the disposition of each part of a multipart body."""
+def parts_of(wire: Wire) -> list[list[str]]:
+    """Return the names of the headers of each part of a multipart body."""
     kind = dict(wire.headers)[b"Content-Type"]
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(
         b"Content-Type: " + kind + b"\r\n\r\n" + wire.body
     )
     assert message.is_multipart()
-    return [part.get_content_disposition() for part in message.iter_parts()]
+    return [part.keys() for part in message.iter_parts()]
 
 
 def read(place: str, value: str) -> dict[str, Any] | None:
