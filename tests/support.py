@@ -154,6 +154,8 @@ async def device(toml: str, folder: Path) -> AsyncIterator[App]:
     """Run a device with this config on a free port; [modbus] is added unless the text has it."""
     if "[modbus]" not in toml:
         toml = f'[modbus]\nlisten = "127.0.0.1:0"\n{toml}'
+    if "[web]" not in toml:
+        toml = f"[web]\nenabled = false\n{toml}"
     toml = with_given(toml)
     path = folder / "vdevice.toml"
     path.write_text(toml, "utf-8")

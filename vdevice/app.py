@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,17 +18,20 @@ from typing import Any, TypeVar
 
 import structlog
 
-from vdevice import __version__
+from vdevice import __version__, logs
 from vdevice.board import Board
 from vdevice.clock import Clock
 from vdevice.config import Config, load
 from vdevice.dispatch.dispatcher import Dispatcher
 from vdevice.dispatch.sender import Sender
 from vdevice.errors import ConfigError, OutboxFailingError
-from vdevice.modbus.server import DeviceServer
+from vdevice.modbus.server import Connected, DeviceServer
 from vdevice.modbus.unit import Unit
 from vdevice.model import Stored
 from vdevice.outbox.api import Role, open_outbox
+from vdevice.web.history import SAMPLES, keep
+from vdevice.web.server import Page
+from vdevice.web.views import Moment
 
 T = TypeVar("T")
 PROBE = 1.0
@@ -54,23 +58,26 @@ class App:
         self.config = config
         self.board = Board()
         self.address = ""
-        self._path = path
+        self.path = path
         self._role = role
         self.outbox = open_outbox(config, self.board, role)
         self.outbox.on_stored = _log_accepted
         self.sender = Sender(config.delivery.deny_networks)
         self.clock = Clock()
+        self.history: deque[Moment] = deque(maxlen=SAMPLES)
+        self.page_address = ""
         self.dispatcher = Dispatcher(config, self.outbox, self.board, self.sender, self.clock)
         self.unit = Unit(config, self.outbox, self.board)
         self._server = DeviceServer(config, self.unit, self.board)
         self._seen = self._files()
+        self._page = Page(self, config.folder) if config.web.enabled and role != "dispatcher" else None
         self._show(config)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["App"]:
         """Run the device while the block runs, and end it in order."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(RESOLVER_THREADS, "resolver"))
-        async with self.outbox, self.sender:
+        async with self.outbox, self.sender, contextlib.AsyncExitStack() as stack:
             if self._role != "dispatcher":
                 self.address = await self._server.start()
             async with asyncio.TaskGroup() as group:
@@ -81,11 +88,14 @@ class App:
                     await started.wait()
                 if self._role != "dispatcher":
                     tasks += [group.create_task(self._server.run()), group.create_task(self.unit.writes.run())]
+                self.page_address = await stack.enter_async_context(self._page.running()) if self._page else ""
+                tasks.append(group.create_task(keep(self.board, self.history)))
                 log.info(
                     "running",
                     version=__version__,
                     role=self._role,
                     modbus=self.address or "off",
+                    **({"page": f"http://{self.page_address}/"} if self.page_address else {}),
                     **({"modbus_tls": self.tls_address} if self.tls_address else {}),
                     targets=len(self.config.targets),
                 )
@@ -105,6 +115,15 @@ class App:
             await self.dispatcher.drain(GRACE)
 
     @property
+    def lines(self) -> list[str]:
+        """The last lines of the log."""
+        return list(logs.RECENT)
+
+    def connected(self) -> list[Connected]:
+        """Return the Modbus connections."""
+        return self._server.connected()
+
+    @property
     def tls_address(self) -> str:
         """Where the device listens for Modbus/TCP Security; empty where it does not."""
         return self._server.tls_address
@@ -114,17 +133,18 @@ class App:
 
     def reload(self) -> bool:
         """Take the config file anew; a wrong one is refused and the old one stays."""
-        if self._path is None:
+        if self.path is None:
             return False
         self._seen = self._files()
         try:
-            config = load(self._path)
+            config = load(self.path)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("config refused", path=problem.path, reason=problem.message)  # noqa: TRY400 (no traceback for a user)
             return False
         for name, new, old in (
             ("modbus.listen", config.modbus.listen, self.config.modbus.listen),
+            ("web.listen", config.web.listen, self.config.web.listen),
             ("modbus.tls.listen", _tls_listen(config), _tls_listen(self.config)),
             ("outbox.url", config.outbox.url, self.config.outbox.url),
         ):
@@ -166,7 +186,7 @@ class App:
     def _files(self) -> list[tuple[int, int] | None]:
         """Return time and size of each file; a look a second is cheaper than a library that is told by the system."""
         tls = self.config.modbus.tls
-        paths = [self._path, *((tls.cert, tls.key, tls.client_ca) if tls else ())]
+        paths = [self.path, *((tls.cert, tls.key, tls.client_ca) if tls else ())]
         found: list[tuple[int, int] | None] = []
         for path in paths:
             try:

@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 import traceback
+from collections import deque
 from typing import BinaryIO, Literal
 
 import msgspec
@@ -20,6 +21,9 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 GATHER = 0.02
 """Seconds that a JSON line may wait for others."""
+
+RECENT: deque[str] = deque(maxlen=300)
+"""The last lines, as JSON, for the page."""
 
 LogFormat = Literal["auto", "console", "json"]
 
@@ -32,6 +36,7 @@ def configure(form: LogFormat = "auto", *, quiet: bool = False) -> None:
     if form == "console" or (form == "auto" and sys.stderr.isatty()):
         processors: list[structlog.typing.Processor] = [
             structlog.processors.add_log_level,
+            _remembered,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
@@ -49,6 +54,12 @@ def configure(form: LogFormat = "auto", *, quiet: bool = False) -> None:
         logger_factory=lambda *_names: None,
         cache_logger_on_first_use=True,
     )
+
+
+def _remembered(_logger: object, _name: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    shown = {key: value for key, value in line.items() if key not in {"event", "level"}}
+    RECENT.append(_rendered(time.time(), str(line["level"]), str(line["event"]), shown).decode())
+    return line
 
 
 class _Lines:
@@ -100,7 +111,9 @@ class _Lines:
 
     def _flush(self) -> None:
         self._waiting = False
-        lines = b"".join([_rendered(*line) for line in self._lines])
+        rendered = [_rendered(*line) for line in self._lines]
+        RECENT.extend(line.decode() for line in rendered[-300:])
+        lines = b"".join(rendered)
         self._lines.clear()
         with contextlib.suppress(OSError, ValueError):
             self._file.write(lines)

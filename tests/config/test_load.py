@@ -108,11 +108,6 @@ def test_two_targets_in_one_place_are_refused() -> None:
     assert "again" in problems(f"[targets.7]\n{table}[targets.07]\n{table}")["targets.07"]
 
 
-@pytest.mark.parametrize("section", ["web"])
-def test_sections_of_later_versions_are_refused_by_name(section: str) -> None:
-    assert "not in this version yet" in problems(f"[{section}]\n")[section]
-
-
 @pytest.mark.parametrize(
     ("settings", "path", "words"),
     [

@@ -59,7 +59,8 @@ def log_lines(folder: Path) -> list[dict[str, object]]:
 def configure(folder: Path, recorder: Recorder, more: str = "", settings: str = "") -> int:
     port = free_port()
     (folder / "vdevice.toml").write_text(
-        f'[modbus]\nlisten = "127.0.0.1:{port}"\n{more}\n[targets.7]\ndescription = "Boiler"\nmethod = "post-raw"\n'
+        f'[modbus]\nlisten = "127.0.0.1:{port}"\n{more}\n[web]\nenabled = false\n'
+        '[targets.7]\ndescription = "Boiler"\nmethod = "post-raw"\n'
         f'url = "{recorder.url}/p"\npayload = "$VALUE"\nbackoff = 0.02\n{settings}\n'
     )
     return port

@@ -53,7 +53,9 @@ class Plant:
         self._stop = asyncio.Event()
         tables = [self.target(number) for number in TARGETS]
         self.config = folder / "vdevice.toml"
-        self.config.write_text(f'[modbus]\nlisten = "{self.address}"\n{settings}\n' + "\n".join(tables))
+        self.config.write_text(
+            f'[modbus]\nlisten = "{self.address}"\n[web]\nenabled = false\n{settings}\n' + "\n".join(tables)
+        )
 
     def target(self, number: int, host: str = "127.0.0.1") -> str:
         return (

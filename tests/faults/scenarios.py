@@ -10,6 +10,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -106,9 +107,11 @@ async def _started_on(copy: Path, plant: Plant) -> set[str]:
     """Start a device on a copied outbox, let it deliver what waits, and return all strings that are in there."""
     async with Receiver().serve() as receiver:
         other = Plant(copy, receiver)
+        started = time.monotonic()
         await other.start()
         try:
             await other.emptied()
+            plant.recovery = max(plant.recovery, time.monotonic() - started)
         finally:
             other.process.terminate()
             await other.process.wait()

@@ -11,7 +11,7 @@ from cyclopts import App
 from rich.console import Console
 
 from vdevice import __version__
-from vdevice.cli import backup, certs, device, doctor, letters, rules, settings, targets
+from vdevice.cli import access, backup, certs, device, doctor, letters, rules, settings, targets
 from vdevice.errors import ConfigError, VdeviceError
 
 app = App(
@@ -34,6 +34,8 @@ app.command(letters.app)
 app.command(rules.app)
 app.command(targets.app)
 app.command(certs.app)
+app.command(access.passwd)
+app.command(settings.schema)
 app.command(backup.backup)
 app.command(backup.restore)
 

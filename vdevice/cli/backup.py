@@ -10,25 +10,12 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from vdevice import __version__, logs
+from vdevice import logs
 from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, console
 from vdevice.config import load
 from vdevice.config.load import outbox_of
-from vdevice.config.redact import without_secrets
 from vdevice.errors import VdeviceError
-from vdevice.outbox import snapshot
-
-CONFIG, OUTBOX, ABOUT = "vdevice.toml", "outbox.db", "backup.json"
-
-
-class _About(msgspec.Struct):
-    """What a backup says of itself."""
-
-    version: str
-    taken_at: str
-    device: str
-    wanted: list[str]
-    """Environment variables in the place of secrets that were left out."""
+from vdevice.outbox import archive, snapshot
 
 
 def backup(
@@ -40,19 +27,17 @@ def backup(
     """Write config and outbox to FILE, also while a device runs; secrets of the config are left out."""
     logs.configure(quiet=True)
     loaded, text = load(config), config.read_text("utf-8")
-    text, wanted = (text, []) if secrets else without_secrets(text)
-    about = _About(__version__, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), loaded.device.id, wanted)
-    with tempfile.TemporaryDirectory(prefix="vdevice-") as folder:
-        copy = Path(folder) / OUTBOX
-        snapshot.take(loaded, copy)
-        try:
-            handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except OSError as error:
-            raise VdeviceError(f"{file} cannot be written ({error.strerror}); name another file") from None
-        with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(CONFIG, text)
-            archive.writestr(ABOUT, msgspec.json.encode(about))
-            archive.write(copy, OUTBOX)
+    try:
+        handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise VdeviceError(f"{file} cannot be written ({error.strerror}); name another file") from None
+    try:
+        with os.fdopen(handle, "wb") as raw:
+            wanted = archive.save(loaded, text, raw, secrets=secrets)
+    except BaseException:
+        # A half of a backup must not be taken for one.
+        file.unlink()
+        raise
     console.print(f"config and outbox are in {file}", markup=False)
     if wanted:
         console.print(f"{len(wanted)} secrets are left out; --secrets keeps them", markup=False)
@@ -67,11 +52,11 @@ def restore(
     """Make config and outbox from FILE, while no device runs; what is there stays unless --replace sets it aside."""
     logs.configure(quiet=True)
     try:
-        with zipfile.ZipFile(file) as archive, tempfile.TemporaryDirectory(prefix="vdevice-") as folder:
-            text = archive.read(CONFIG).decode()
-            about = msgspec.json.decode(archive.read(ABOUT), type=_About)
-            copy = Path(folder) / OUTBOX
-            copy.write_bytes(archive.read(OUTBOX))
+        with zipfile.ZipFile(file) as kept, tempfile.TemporaryDirectory(prefix="vdevice-") as folder:
+            text = kept.read(archive.CONFIG).decode()
+            about = msgspec.json.decode(kept.read(archive.ABOUT), type=archive.About)
+            copy = Path(folder) / archive.OUTBOX
+            copy.write_bytes(kept.read(archive.OUTBOX))
             if config.exists() and not replace:
                 raise VdeviceError(f"{config} is there already; --replace sets it aside")
             snapshot.give(outbox_of(text, config.resolve().parent), copy, replace=replace)

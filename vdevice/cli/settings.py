@@ -20,6 +20,7 @@ from vdevice.cli.options import (
 )
 from vdevice.config import Config, Target, load
 from vdevice.config.example import EXAMPLE
+from vdevice.config.json_schema import json_schema
 from vdevice.errors import ConfigError, VdeviceError
 from vdevice.model import Event, new_event_id
 from vdevice.webhooks import http, masking, warnings
@@ -89,6 +90,11 @@ def render(
 def _event(config: Config, target: Target, text: str) -> Event:
     now = time.time()
     return Event(new_event_id(now), target.number, text, now, config.client_name("127.0.0.1"), target.name, text)
+
+
+def schema() -> None:
+    """Print the JSON Schema of vdevice.toml, for editors that check and complete it."""
+    print_json(json_schema())
 
 
 Form = Literal["md", "csv", "json", "kepware", "ignition", "homeassistant", "nodered", "st", "scl"]

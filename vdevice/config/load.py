@@ -8,7 +8,20 @@ import msgspec
 
 from vdevice.config import checks, converter
 from vdevice.config.decode import decode
-from vdevice.config.schema import Attempts, Config, Delivery, Device, Files, Modbus, Outbox, Point, Rule, Target, Tls
+from vdevice.config.schema import (
+    Attempts,
+    Config,
+    Delivery,
+    Device,
+    Files,
+    Modbus,
+    Outbox,
+    Point,
+    Rule,
+    Target,
+    Tls,
+    Web,
+)
 from vdevice.config.sections import check_config
 from vdevice.errors import ConfigError, Problem
 from vdevice.model import TARGETS
@@ -23,10 +36,9 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "outbox": Outbox,
     "delivery": Delivery,
     "files": Files,
+    "web": Web,
 }
 LISTS = ("targets", "points", "rules")
-LATER = {"web": "the page"}
-"""Sections of the contract that this version does not have yet."""
 
 
 def load(path: Path) -> Config:
@@ -127,13 +139,8 @@ def _read(path: Path) -> str:
 
 
 def _unknown_sections(raw: dict[str, Any]) -> list[Problem]:
-    problems = []
-    for name in raw:
-        if name in LATER:
-            problems.append(Problem(name, f"{LATER[name]} is not in this version yet; remove it"))
-        elif name not in {*SECTIONS, *LISTS}:
-            problems.append(Problem(name, f"is not a section; known are {', '.join([*SECTIONS, *LISTS])}"))
-    return problems
+    known = [*SECTIONS, *LISTS]
+    return [Problem(name, f"is not a section; known are {', '.join(known)}") for name in raw if name not in known]
 
 
 def _targets(raw: Any, delivery: Delivery, folder: Path, problems: list[Problem]) -> dict[int, Target]:

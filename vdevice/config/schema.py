@@ -129,6 +129,14 @@ class Modbus(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None = None
 
 
+class Web(msgspec.Struct, frozen=True, kw_only=True):
+    """[web]: the page. `hosts` are the names that it is reached by, beside addresses, localhost and this machine's name."""
+
+    enabled: bool = True
+    listen: Listen = msgspec.field(default_factory=lambda: Listen("127.0.0.1:8080"))
+    hosts: list[str] = []
+
+
 class Outbox(msgspec.Struct, frozen=True, kw_only=True):
     """[outbox]: where strings wait. `keep_failed` is in days, `keep_delivered` in hours.
 
@@ -185,7 +193,7 @@ class Delivery(Attempts, frozen=True, kw_only=True):
 class Files(msgspec.Struct, frozen=True, kw_only=True):
     """[files]: the folder that `file:` values may read from, and the largest file in bytes."""
 
-    root: Path = Path("files")
+    root: Path = msgspec.field(default_factory=lambda: Path("files"))
     max_bytes: Count = 10 * 1024 * 1024
 
 
@@ -300,6 +308,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
     files: Files
     targets: dict[int, Target]
+    web: Web = Web()
     points: tuple[Point, ...] = ()
     rules: tuple[Rule, ...] = ()
 

@@ -7,7 +7,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 from urllib.parse import urljoin, urlsplit
 
@@ -34,8 +34,8 @@ _SKIPPED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"}
 
 UNSENDABLE = Outcome(Verdict.GIVE_UP, ErrorCode.BUILD, text="the request cannot be sent as it is")
 
-Answered = tuple[int, str, Outcome]
-"""Status, Location and outcome of one answer."""
+Answered = tuple[Mapping[str, str], Outcome]
+"""Headers and outcome of one answer."""
 
 
 class Sender:
@@ -64,31 +64,37 @@ class Sender:
 
     async def send(self, target: Target, request: Request) -> Outcome:
         """Send a request once; returns the outcome, also of what goes wrong on the way."""
+        return (await self.answer(target, request))[1]
+
+    async def answer(self, target: Target, request: Request) -> Answered:
+        """Send a request once, as `send` does; returns the headers of the answer, too."""
         deadline = self._loop.time() + target.timeout
         try:
             if target.follow_redirects:
                 return await self._follow(target, request, deadline)
-            return (await self._once(target, request, deadline))[2]
+            return await self._once(target, request, deadline)
         except TimeoutError:
-            return Outcome(Verdict.RETRY, ErrorCode.TIMEOUT, text=f"no answer within {target.timeout:g} s")
+            return {}, Outcome(Verdict.RETRY, ErrorCode.TIMEOUT, text=f"no answer within {target.timeout:g} s")
         except aiohttp.InvalidURL:
-            return UNSENDABLE
+            return {}, UNSENDABLE
         except (aiohttp.ClientError, OSError, AnswerError) as error:
-            return failure(error)
+            return {}, failure(error)
         except ValueError:
             # aiohttp refuses what it cannot send; its words may hold the URL.
-            return UNSENDABLE
+            return {}, UNSENDABLE
 
-    async def _follow(self, target: Target, request: Request, deadline: float) -> Outcome:
+    async def _follow(self, target: Target, request: Request, deadline: float) -> Answered:
         for _ in range(REDIRECTS + 1):
-            status, location, outcome = await self._once(target, request, deadline)
+            headers, outcome = await self._once(target, request, deadline)
+            status, location = outcome.http_status, headers.get("location", "")
             if not location or status not in {301, 302, 303, 307, 308}:
-                return outcome
+                return headers, outcome
             following = redirected(request, status, location)
             if following is None:
-                return msgspec.structs.replace(outcome, text=f"HTTP {status}, redirect to another host not followed")
+                words = f"HTTP {status}, redirect to another host not followed"
+                return headers, msgspec.structs.replace(outcome, text=words)
             request = following
-        return Outcome(Verdict.GIVE_UP, ErrorCode.HTTP, status, f"more than {REDIRECTS} redirects")
+        return headers, Outcome(Verdict.GIVE_UP, ErrorCode.HTTP, status, f"more than {REDIRECTS} redirects")
 
     async def _once(self, target: Target, request: Request, deadline: float) -> Answered:
         tls = self._context(target) if request.url.startswith("https:") else None
@@ -97,7 +103,7 @@ class Sender:
                 return await self._through_proxy(target, request, tls, target.proxy.reveal())
         answer = await self._connections.send(request, tls, deadline)
         outcome = outcomes.classify(target, answer.status, answer.headers, answer.body)
-        return answer.status, answer.headers.get("location", ""), outcome
+        return answer.headers, outcome
 
     async def _through_proxy(
         self, target: Target, request: Request, tls: ssl.SSLContext | None, proxy: str
@@ -121,7 +127,7 @@ class Sender:
             proxy=proxy,
         ) as response:
             outcome = outcomes.classify(target, response.status, response.headers, await _read(response))
-            return response.status, response.headers.get("Location", ""), outcome
+            return response.headers, outcome
 
     def _context(self, target: Target) -> ssl.SSLContext:
         files = (target.tls_ca, target.tls_cert, target.tls_key)

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import time
 from collections import deque
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import structlog
 from pymodbus.constants import ExcCodes
@@ -42,6 +42,17 @@ SWEEP = 0.5
 log = structlog.get_logger()
 
 
+class Connected(NamedTuple):
+    """A connection as the page shows it: `since` in UTC seconds, `last_error` the last exception code, 0 for none."""
+
+    address: str
+    name: str
+    role: str
+    since: float
+    requests: int
+    last_error: int
+
+
 class _Waiting:
     """One request in a connection's queue: not begun, pending in the outbox, or answered but not yet at the head."""
 
@@ -68,6 +79,9 @@ class Connection(asyncio.Protocol):
         self._ending = False
         self._pumping = False
         self.last_seen = time.monotonic()
+        self.since = time.time()
+        self.requests = 0
+        self.last_error = 0
         self.partial_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -132,6 +146,10 @@ class Connection(asyncio.Protocol):
         log.warning("connection closed", client=self._client.name, reason=reason)
         self.finish()
 
+    def connected(self) -> Connected:
+        """Return what the page shows of this connection."""
+        return Connected(self.address, self._client.name, self._role or "", self.since, self.requests, self.last_error)
+
     def renew(self) -> None:
         """Take the client's name, rights and rate anew, from another config."""
         self._client = self._unit.client(self.address, self._role)
@@ -185,8 +203,11 @@ class Connection(asyncio.Protocol):
             self._begin()
             while self._queue and (answer := self._answer(self._queue[0])) is not None:
                 answers.append(frames.encode(self._queue.popleft().frame, answer))
+                if answer[0] & 0x80:
+                    self.last_error = answer[1]
                 if self._queue:
                     self._begin()
+            self.requests += len(answers)
             if answers and not self._transport.is_closing():
                 self._transport.write(b"".join(answers))
         finally:
@@ -283,6 +304,10 @@ class DeviceServer(ModbusTcpServer):
         if each and self._board.connections[connection.address] > each:
             return f"more than {each} connections of its address (modbus.max_connections_per_address)"
         return ""
+
+    def connected(self) -> list[Connected]:
+        """Return all connections, the oldest first."""
+        return sorted((connection.connected() for connection in self._open), key=lambda one: one.since)
 
     def may_ask(self, client: Client) -> bool:
         """Count a request of a client, and tell whether it is within its rate."""

@@ -95,6 +95,16 @@ class Writes:
             raise Refused(ExcCodes.ILLEGAL_ADDRESS)
         return self._commit(self._target(number, client), int.from_bytes(data), client, answer)
 
+    def string(self, number: int, value: str, client: Client) -> asyncio.Future[list[Stored]]:
+        """Store a string that did not come over Modbus, if registers of the target could hold it.
+
+        Raises TextError, Refused, and as the outbox does.
+        """
+        target = self._target(number, client)
+        text.encode(value, self._rules[number].coding)
+        self._check_enabled(target)
+        return self._put((_event(number, value, client.name),), client, bytes, None).stored
+
     def coils(self, address: int, bits: Sequence[bool], client: Client, answer: Answer) -> bytes | Pending:
         """Write coils. Raises Refused."""
         if not layout.is_points(address, len(bits)):

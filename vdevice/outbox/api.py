@@ -70,6 +70,9 @@ class Letters(Protocol):
     def select(self, states: Sequence[EventState], target: int | None = None, limit: int = 100) -> list[Row]:
         """Return the newest events in these states, newest first; a limit of -1 is none."""
 
+    def oldest(self) -> float:
+        """Return since when the oldest string waits (UTC seconds), 0 where none does."""
+
     def find(self, event_id: str) -> list[Row]:
         """Return the events whose id starts with `event_id`."""
 

@@ -35,6 +35,12 @@ class SqliteLetters:
             (*states, target, target, limit),
         )
 
+    def oldest(self) -> float:
+        """Return since when the oldest string waits (UTC seconds), 0 where none does."""
+        return float(
+            self._connection.execute("SELECT coalesce(min(since), 0) FROM event WHERE state = 0").fetchone()[0]
+        )
+
     def find(self, event_id: str) -> list[Row]:
         """Return the events whose id starts with `event_id`."""
         return self._rows(

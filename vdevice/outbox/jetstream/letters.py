@@ -209,6 +209,11 @@ class NatsLetters:
         """Return the newest events in these states, newest first; a limit of -1 is none."""
         return self._run(self._looking.select(states, target, limit))
 
+    def oldest(self) -> float:
+        """Return since when the oldest string waits (UTC seconds), 0 where none does."""
+        rows = self._run(self._looking.select([EventState.WAITING], None, -1))
+        return min((float(row["since"]) for row in rows), default=0.0)
+
     def find(self, event_id: str) -> list[Row]:
         """Return the events whose id starts with `event_id`."""
         rows = self._run(self._looking.select(list(EventState), None, -1))

@@ -1,0 +1,143 @@
+"""Changes to `vdevice.toml` that keep its comments and order: one target at a time, its secrets write-only. Pure text to text.
+
+What an editor sees of a target is its table as it stands in the file, with each secret replaced by KEPT; what it sends back
+with KEPT in it keeps what the file has there.
+"""
+
+import copy
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import tomlkit
+from tomlkit.items import InlineTable, Table
+
+from vdevice.config.load import tables
+from vdevice.config.schema import Target
+from vdevice.config.secret import Secret
+
+KEPT = {"kept": True}
+"""Stands for a secret that stays as it is."""
+
+CHAT = frozenset({"slack", "teams", "mattermost"})
+"""Methods whose URL is a secret: who has it may write into the channel."""
+
+_SECRETS = [
+    field.name
+    for field in msgspec.structs.fields(Target)
+    if Secret in (field.type, *get_args(field.type)) and field.name != "url"
+]
+
+Settings = dict[str, Any]
+
+
+def tag_of(text: str) -> str:
+    """Return what tells this content of the file from any other: its entity tag."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def settings_of(text: str, number: int) -> Settings | None:
+    """Return the settings of a target as they stand in the file, without its secrets; None where it is not in there."""
+    raw = _raw(text, number)
+    if raw is None:
+        return None
+    shown = copy.deepcopy(raw)
+    for table, key in _secret_places(shown):
+        if isinstance(table[key], str):
+            table[key] = dict(KEPT)
+    return shown
+
+
+def with_target(text: str, number: int, settings: Settings | None, source: int | None = None) -> str:
+    """Return the file with another target, or without it where `settings` is None.
+
+    KEPT in `settings` is what target `source` has there, by default the target itself. Raises ConfigError for a text that is
+    no TOML, KeyError where there is nothing to keep.
+    """
+    kept = _raw(text, number if source is None else source) or {}
+    document = tomlkit.parse(text)
+    targets = document.get("targets")
+    if targets is None:
+        targets = tomlkit.table(is_super_table=True)
+        document["targets"] = targets
+    name = next((key for key in targets if key.isdigit() and int(key) == number), str(number))
+    if settings is None:
+        targets.pop(name, None)
+        return tomlkit.dumps(document)
+    wanted = _filled(settings, kept)
+    if name not in targets:
+        targets[name] = tomlkit.table()
+    _update(targets[name], wanted)
+    return tomlkit.dumps(document)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a config whole or not at all, readable by whoever could read it before. Raises OSError."""
+    new = path.with_name(f".{path.name}.new")
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+    with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def _raw(text: str, number: int) -> Settings | None:
+    targets = tables(text).get("targets", {})
+    for key, table in targets.items() if isinstance(targets, dict) else ():
+        if key.isdigit() and int(key) == number and isinstance(table, dict):
+            return dict(table)
+    return None
+
+
+def _secret_places(table: Settings) -> list[tuple[Settings, str]]:
+    places = [(table, key) for key in _SECRETS if key in table and key != "headers"]
+    if table.get("method") in CHAT and "url" in table:
+        places.append((table, "url"))
+    headers = table.get("headers")
+    return places + ([(headers, key) for key in headers] if isinstance(headers, dict) else [])
+
+
+def _filled(settings: Settings, kept: Settings) -> Settings:
+    filled = {}
+    for key, value in settings.items():
+        if value == KEPT:
+            filled[key] = kept[key]
+        elif isinstance(value, dict) and key == "headers":
+            filled[key] = _filled(value, kept.get(key, {}))
+        else:
+            filled[key] = value
+    return filled
+
+
+def _update(table: Table | InlineTable, wanted: Settings) -> None:
+    """Change what differs, and nothing else: comments beside what stays, stay."""
+    for key in [key for key in table if key not in wanted]:
+        del table[key]
+    for key, value in wanted.items():
+        there = table.get(key)
+        if isinstance(there, Table) and isinstance(value, dict):
+            _update(there, value)
+        elif there is None or _plain(there) != value:
+            table[key] = _item(value)
+
+
+def _plain(item: Any) -> Any:  # noqa: ANN401 (any TOML value)
+    return item.unwrap() if hasattr(item, "unwrap") else item
+
+
+def _item(value: Any) -> Any:  # noqa: ANN401 (any TOML value)
+    if isinstance(value, dict):
+        inline = tomlkit.inline_table()
+        inline.update(value)
+        return inline
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        rows = tomlkit.array()
+        for row in value:
+            rows.append(row)
+        return rows.multiline(multiline=len(value) > 1)
+    if isinstance(value, str) and "\n" in value.strip("\n"):
+        return tomlkit.string(value, multiline=True)
+    return tomlkit.item(value)

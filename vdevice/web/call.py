@@ -1,0 +1,111 @@
+"""What a handler gets: the device, who asks, and the request's parameters; and what it may answer with beside its struct."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from vdevice.board import Board
+from vdevice.config import Config
+from vdevice.config.edit import tag_of
+from vdevice.dispatch.sender import Sender
+from vdevice.errors import ConfigError
+from vdevice.modbus.server import Connected
+from vdevice.modbus.unit import Unit
+from vdevice.web.auth import Access, Who
+from vdevice.web.views import Moment
+
+B = TypeVar("B")
+
+
+class Device(Protocol):
+    """What the page needs of a running device."""
+
+    config: Config
+    path: Path | None
+    board: Board
+    unit: Unit
+    sender: Sender
+    history: deque[Moment]
+    address: str
+
+    @property
+    def tls_address(self) -> str:
+        """Where it listens for Modbus/TCP Security; empty where it does not."""
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """The last lines of its log."""
+
+    def connected(self) -> Sequence[Connected]:
+        """Return its Modbus connections."""
+
+    def reload(self) -> bool:
+        """Take the config file anew; False where it is wrong."""
+
+
+class ApiError(Exception):
+    """An answer that is not the wanted one, as a problem (RFC 9457)."""
+
+    def __init__(self, status: int, title: str, detail: str = "", current: str = "") -> None:
+        super().__init__(title)
+        self.status, self.title, self.detail, self.current = status, title, detail, current
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request: `match` holds the parts of its path, `query` what follows the ?."""
+
+    device: Device
+    access: Access
+    who: Who
+    address: str
+    match: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+
+    def take(self, kind: type[B]) -> B:
+        """Return the body as a struct. Raises ApiError."""
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except msgspec.ValidationError as error:
+            raise ApiError(422, "the body is not what it should be", str(error)) from None
+        except msgspec.DecodeError as error:
+            raise ApiError(400, "the body is not JSON", str(error)) from None
+
+    def number(self, name: str, default: int, least: int, most: int) -> int:
+        """Return a whole number of the path or query. Raises ApiError."""
+        text = self.match.get(name, self.query.get(name, str(default)))
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
+        if not least <= number <= most:
+            raise ApiError(404 if name in self.match else 422, f"{name} is a number from {least} to {most}")
+        return number
+
+    @property
+    def target(self) -> int:
+        """The number of the target in the path. Raises ApiError."""
+        return self.number("number", 0, 1, 64)
+
+    def file(self) -> tuple[Path, str]:
+        """Return the config file and its text. Raises ApiError."""
+        path = self.device.path
+        if path is None:
+            raise ApiError(409, "this device runs without a config file")
+        try:
+            return path, path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise ApiError(409, f"{path.name} cannot be read now") from None
+
+    def unchanged(self, tag: str) -> tuple[Path, str]:
+        """Return the config file and its text if it is still the one of `tag`. Raises ApiError with what it is now."""
+        path, text = self.file()
+        if tag != tag_of(text):
+            words = "vdevice.toml was changed meanwhile; compare, and save again"
+            raise ApiError(409, words, current=text)
+        return path, text
+
+
+def problems_of(error: ConfigError) -> list[dict[str, str]]:
+    """Return the problems of a config as the API says them."""
+    return [{"path": problem.path, "message": problem.message} for problem in error.problems]

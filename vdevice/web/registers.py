@@ -1,0 +1,125 @@
+"""Handlers that speak Modbus for a person: registers read, written as a PLC would, the map, points and rules."""
+
+import struct
+from collections.abc import Sequence
+from typing import Literal
+
+from vdevice import sheets
+from vdevice.config import Config
+from vdevice.config.schema import Rule
+from vdevice.converter import points
+from vdevice.converter.image import Image
+from vdevice.converter.rules import Converter as Rules
+from vdevice.converter.rules import Origin
+from vdevice.converter.values import to_text
+from vdevice.errors import ConversionError
+from vdevice.modbus.writes import Client
+from vdevice.web.call import ApiError, Call
+from vdevice.web.views import Converter, ModbusAnswer, PointRow, Registers, RegisterWrite, RuleRow, Text, Write
+
+MOST_READ, MOST_WRITTEN = 125, 123
+WORDS = {
+    1: "this client may not write there",
+    2: "there is no such register, or the target is not configured",
+    3: "the value is wrong, or not text of the target's encoding",
+    4: "the target is disabled, or the outbox cannot be written",
+    6: "the outbox is full; write again",
+}
+
+
+def _client(call: Call) -> Client:
+    return Client(call.address, call.device.config.client_name(call.address))
+
+
+async def _ask(call: Call, pdu: bytes) -> bytes:
+    return await call.device.unit.handle(call.device.config.modbus.unit_id, pdu, _client(call))
+
+
+async def read(call: Call) -> Registers:
+    """Return registers: `space` holding or input, `address`, `count` up to 1,000; those that cannot be read are -1."""
+    space: Literal["holding", "input"] = "holding" if call.query.get("space") == "holding" else "input"
+    address, count = call.number("address", 0, 0, 65_535), call.number("count", 50, 1, 1000)
+    function = 3 if space == "holding" else 4
+    values: list[int] = []
+    for start in range(address, min(address + count, 65_536), 50):
+        several = min(50, address + count - start, 65_536 - start)
+        values += await _read(call, function, start, several)
+    return Registers(space, address, values)
+
+
+async def _read(call: Call, function: int, start: int, count: int) -> Sequence[int]:
+    answer = await _ask(call, struct.pack(">BHH", function, start, count))
+    if answer[0] == function:
+        return struct.unpack(f">{count}H", answer[2:])
+    if count == 1:
+        return (-1,)
+    half = count // 2
+    return (*await _read(call, function, start, half), *await _read(call, function, start + half, count - half))
+
+
+async def write(call: Call) -> ModbusAnswer:
+    """Write holding registers with FC16, as a PLC would; a positive answer means that what it completed is on disk."""
+    given = call.take(RegisterWrite)
+    if not 0 < len(given.values) <= MOST_WRITTEN or not all(0 <= value <= 0xFFFF for value in given.values):
+        raise ApiError(422, f"values are 1 to {MOST_WRITTEN} numbers from 0 to 65535")
+    if not 0 <= given.address <= 65_535:
+        raise ApiError(422, "address is a number from 0 to 65535")
+    count = len(given.values)
+    head = struct.pack(">BHHB", 16, given.address, count, 2 * count)
+    answer = await _ask(call, head + struct.pack(f">{count}H", *given.values))
+    code = answer[1] if answer[0] & 0x80 else 0
+    return ModbusAnswer(code, WORDS.get(code, f"exception {code:02X}") if code else "done")
+
+
+async def sheet(call: Call) -> Text:
+    """Return the register map of this device, in the format of the path, as `vdevice map` prints it."""
+    make = sheets.FORMATS.get(call.match["form"])
+    if make is None:
+        raise ApiError(404, f"formats are {', '.join(sheets.FORMATS)}")
+    return Text(make(call.device.config))
+
+
+async def converter(call: Call) -> Converter:
+    """Return the points with their live values, and the tree of rules."""
+    config, image = call.device.config, call.device.unit.writes.image
+    return Converter(
+        _points(config, image), [_rule(rule, f"rules[{index}]") for index, rule in enumerate(config.rules)]
+    )
+
+
+def _points(config: Config, image: Image) -> list[PointRow]:
+    rows = []
+    for point in config.points:
+        try:
+            value = to_text(image.value(point))
+        except ConversionError as error:
+            value = str(error)
+        rows.append(PointRow(point.name, point.space, point.address, point.type, point.unit, point.description, value))
+    return rows
+
+
+def _rule(rule: Rule, path: str) -> RuleRow:
+    inner = [_rule(one, f"{path}.rules[{index}]") for index, one in enumerate(rule.rules)]
+    return RuleRow(
+        path, rule.folder or "", rule.description, rule.enabled, rule.source or "", rule.trigger, rule.template or "",
+        rule.destinations, inner,
+    )  # fmt: skip
+
+
+async def what_if(call: Call) -> list[str]:
+    """Return what would happen if a point became a value, rule by rule, from an image of zeros; nothing is sent."""
+    value, name = call.take(Write).value, call.match["name"]
+    point = next((point for point in call.device.config.points if point.name == name), None)
+    if point is None:
+        raise ApiError(404, f"there is no point {name!r}")
+    rules = Rules(call.device.config, explain=True)
+    try:
+        data = points.encode(point, value, rules.image.read(point.space, point.address, point.count))
+    except ConversionError as error:
+        raise ApiError(422, str(error)) from None
+    change = rules.write(point.space, point.address, data, Origin(call.address, "page", 0.0, 0.0))
+    steps = change.steps if change else []
+    return [
+        f"{step.rule.description or step.rule.source}: {step.destination} {step.text or step.reason}".strip()
+        for step in steps
+    ]

@@ -1,0 +1,247 @@
+"""The HTTP server: who may come in, problems as problem+json, the page's files, and the API's routes.
+
+Each request is held against its Host, so that no name can be rebound to this device, its Origin where it changes something,
+and the session or token. Left out are the two routes of health, signing in, and the page's own files, which hold no data.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import ipaddress
+import json
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from vdevice.config import Config
+from vdevice.config.schema import Listen
+from vdevice.errors import ConfigError, VdeviceError
+from vdevice.web import live, metrics, openapi
+from vdevice.web.auth import EVERYBODY, Access, ThrottledError, Who
+from vdevice.web.call import ApiError, Call, Device, problems_of
+from vdevice.web.routes import ROUTES, Route
+from vdevice.web.views import Login, Problem, Session
+
+STATIC = Path(__file__).parent / "static"
+COOKIE = "vdevice"
+MOST_BODY = 256 * 1024
+SAFE = frozenset({"GET", "HEAD"})
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+log = structlog.get_logger()
+WHO: web.RequestKey[Who] = web.RequestKey("who", Who)
+
+
+class Page:
+    """The page and its API for one device."""
+
+    def __init__(self, device: Device, folder: Path) -> None:
+        self._device = device
+        self.access = Access(folder)
+        index = (STATIC / "index.html").read_text("utf-8")
+        self._index = index.encode()
+        self._headers = _headers(index)
+        self._openapi = json.dumps(openapi.document()).encode()
+        self._live = live.Live(device)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """Serve while the block runs; yields host:port, or nothing where the port cannot be had: strings go out all the same.
+
+        Raises VdeviceError where the page would be open to others without a password.
+        """
+        listen = self._device.config.web.listen
+        if listen.host not in LOOPBACK and self.access.is_open:
+            raise VdeviceError(
+                f"web.listen: {listen} is open to others and no password is set; run `vdevice passwd`, or listen on 127.0.0.1"
+            )
+        runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        try:
+            yield await _listen(runner, listen)
+        finally:
+            self._live.end()
+            await runner.cleanup()
+
+    def _application(self) -> web.Application:
+        application = web.Application(middlewares=[self._guard], client_max_size=MOST_BODY)
+        add = application.router.add_route
+        for route in ROUTES:
+            add(route.method, f"/api/v1{route.path}", self._operation(route))
+        add("GET", "/api/v1/openapi.json", self._document)
+        add("GET", "/api/v1/live", self._stream)
+        add("POST", "/api/v1/login", self._login)
+        add("POST", "/api/v1/logout", self._logout)
+        add("GET", "/metrics", self._metrics)
+        add("GET", "/healthz", self._health)
+        add("GET", "/readyz", self._ready)
+        add("GET", "/", self._page)
+        application.router.add_static("/static", STATIC)
+        return application
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            self._check_host(request)
+            if not _is_public(request.path):
+                request[WHO] = self._who(request)
+            response = await handler(request)
+        except ApiError as error:
+            response = _problem(Problem(error.title, error.status, error.detail, current=error.current))
+        except ConfigError as error:
+            response = _problem(Problem("the settings are not right", 422, problems=problems_of(error)))
+        except VdeviceError as error:
+            response = _problem(Problem(str(error), 409))
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            response = _problem(Problem(error.reason, error.status))
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+        if not response.prepared:
+            response.headers.update(self._headers)
+        return response
+
+    def _check_host(self, request: web.Request) -> None:
+        host = urlsplit(f"//{request.host}").hostname or ""
+        if not _is_ours(host, self._device.config):
+            raise ApiError(421, f"this device is not {host}", "add the name to web.hosts")
+        origin = request.headers.get("Origin", "")
+        foreign = bool(origin) and urlsplit(origin).netloc.lower() != request.host.lower()
+        known = urlsplit(origin).hostname in self._device.config.web.hosts
+        if request.method not in SAFE and (
+            (foreign and not known) or request.headers.get("Sec-Fetch-Site") == "cross-site"
+        ):
+            raise ApiError(403, "another site may not ask this")
+
+    def _who(self, request: web.Request) -> Who:
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        who = self.access.who(request.cookies.get(COOKIE, ""), token if kind.lower() == "bearer" else "")
+        if who is None:
+            raise ApiError(401, "sign in first")
+        return who
+
+    def _operation(self, route: Route) -> Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            who = request[WHO]
+            if route.needs == "admin" and who.role != "admin":
+                raise ApiError(403, "only an admin may do this")
+            body = await request.read()
+            if body and request.content_type != "application/json":
+                raise ApiError(415, "the body is to be application/json")
+            call = Call(
+                self._device, self.access, who, request.remote or "", request.match_info, request.query, body
+            )  # fmt: skip
+            result = await route.handler(call)
+            if isinstance(result, bytes):
+                return web.Response(body=result, content_type="application/zip")
+            return web.Response(body=msgspec.json.encode(result), content_type="application/json")
+
+        return answer
+
+    async def _document(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._openapi, content_type="application/json")
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        return await self._live.serve(request, self._headers, lambda: self._who(request))
+
+    async def _login(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":
+            raise ApiError(415, "the body is to be application/json")
+        try:
+            login = msgspec.json.decode(await request.read(), type=Login)
+        except msgspec.MsgspecError as error:
+            raise ApiError(422, "the body is not what it should be", str(error)) from None
+        if self.access.is_open:
+            return _signed_in(Session(EVERYBODY.name, EVERYBODY.role, open=True))
+        address = request.remote or ""
+        try:
+            session = await asyncio.to_thread(self.access.sign_in, login.name, login.password, address)
+        except ThrottledError as error:
+            raise ApiError(429, str(error)) from None
+        who = self.access.who(session, "")
+        log.info("audit", who=login.name[:64], address=address, what="signed in" if who else "wrong password")
+        if who is None:
+            raise ApiError(401, "name or password is wrong")
+        response = _signed_in(Session(who.name, who.role, open=False))
+        secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
+        response.set_cookie(COOKIE, session, httponly=True, samesite="Strict", secure=secure)
+        return response
+
+    async def _logout(self, request: web.Request) -> web.Response:
+        self.access.sign_out(request.cookies.get(COOKIE, ""))
+        response = web.Response(status=204)
+        response.del_cookie(COOKIE)
+        return response
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=metrics.text(self._device), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        ready = self._device.board.healthy
+        return web.Response(text="ready\n" if ready else "not ready\n", status=200 if ready else 503)
+
+    async def _page(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._index, content_type="text/html", charset="utf-8")
+
+
+def _is_public(path: str) -> bool:
+    return path in {"/", "/healthz", "/readyz", "/api/v1/login"} or path.startswith("/static/")
+
+
+def _is_ours(host: str, config: Config) -> bool:
+    """Tell whether a Host is this device: an address cannot be rebound, a name must be known."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return True
+    return host in {"localhost", socket.gethostname().lower(), *(name.lower() for name in config.web.hosts)}
+
+
+def _headers(index: str) -> dict[str, str]:
+    """Return the headers of each answer; the page's one inline script, its import map, is named by its hash."""
+    inline = re.search(r'<script type="importmap">(.*?)</script>', index, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256((inline[1] if inline else "").encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; script-src 'self' 'sha256-{digest}'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "no-cache",
+    }
+
+
+def _problem(problem: Problem) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(problem), status=problem.status, content_type="application/problem+json"
+    )
+
+
+def _signed_in(session: Session) -> web.Response:
+    return web.Response(body=msgspec.json.encode(session), content_type="application/json")
+
+
+async def _listen(runner: web.AppRunner, listen: Listen) -> str:
+    try:
+        site = web.TCPSite(runner, listen.host, listen.port)
+        await site.start()
+    except OSError as error:
+        log.error("the page cannot be served", setting="web.listen", address=str(listen), reason=error.strerror)  # noqa: TRY400
+        return ""
+    host, port = runner.addresses[0][:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,143 @@
+"""Handlers of the strings in the outbox: every one in its life, dead letters replayed and discarded."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar, get_args
+
+import structlog
+
+from vdevice.errors import BuildError, TextError
+from vdevice.model import Event as StoredEvent
+from vdevice.model import EventState
+from vdevice.outbox.api import Letters, open_letters
+from vdevice.outbox.letters import Row
+from vdevice.registers import text as texts
+from vdevice.web.call import ApiError, Call
+from vdevice.web.views import Choice, Count, Event, EventRow, StateName
+from vdevice.webhooks import http, masking
+
+MOST = 10_000
+"""Strings that one answer holds at most."""
+
+SEARCHED = 20_000
+"""The newest strings, in which a text is looked for."""
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+async def _with_letters(call: Call, work: Callable[[Letters], T]) -> T:
+    def done() -> T:
+        with open_letters(call.device.config) as letters:
+            return work(letters)
+
+    return await asyncio.to_thread(done)
+
+
+def _view(row: Row) -> EventRow:
+    return EventRow(
+        row["id"],
+        row["target"],
+        _name(row["state"]),
+        row["value"],
+        row["accepted_at"],
+        row["finished_at"] or 0.0,
+        row["attempts"],
+        row["next_at"],
+        row["http_status"],
+        row["error"],
+        row["error_text"],
+        row["source_connection"],
+        row["source_parameter"],
+    )
+
+
+def _name(state: int) -> StateName:
+    name: StateName = get_args(StateName)[state]
+    return name
+
+
+async def select(call: Call) -> list[EventRow]:
+    """Return the newest strings first: `state` (several with commas), `target`, `text` and `limit` narrow them."""
+    names = [name for name in call.query.get("state", "").split(",") if name]
+    if any(name not in get_args(StateName) for name in names):
+        raise ApiError(422, f"state is one of {', '.join(get_args(StateName))}")
+    states = [EventState[name.upper()] for name in names] or list(EventState)
+    target = call.number("target", 0, 0, 64) or None
+    limit, words = call.number("limit", 200, 1, MOST), call.query.get("text", "")
+    rows = await _with_letters(call, lambda letters: letters.select(states, target, SEARCHED if words else limit))
+    return [_view(row) for row in _holding(rows, words)[:limit]]
+
+
+def _holding(rows: list[Row], words: str) -> list[Row]:
+    words = words.lower()
+    return [row for row in rows if words in row["value"].lower() or words in row["error_text"].lower()]
+
+
+async def read(call: Call) -> Event:
+    """Return a string whole, with its registers, the request that it would become now, and the last answer."""
+    wanted = call.match["id"]
+    found = await _with_letters(call, lambda letters: letters.find(wanted))
+    if len(found) != 1 or found[0]["id"] != wanted:
+        raise ApiError(404, "there is no such string, or not any more")
+    (row,) = found
+    target = call.device.config.targets.get(row["target"])
+    try:
+        registers = texts.encode(row["value"], texts.coding_of(target)).hex(" ", 2)
+    except TextError:
+        registers = ""
+    answer = (row["answer"] or b"").decode("utf-8", "replace")
+    return Event(_view(row), row["source_value"], row["description"], registers, await _request(call, row), answer)
+
+
+async def _request(call: Call, row: Row) -> str:
+    config, target = call.device.config, call.device.config.targets.get(row["target"])
+    if target is None:
+        return ""
+    names = (
+        "id",
+        "target",
+        "value",
+        "accepted_at",
+        "source_connection",
+        "source_parameter",
+        "source_value",
+        "description",
+    )
+    event = StoredEvent(*(row[name] for name in names))
+    try:
+        request = await asyncio.to_thread(http.build, config, target, event, time.time())
+    except BuildError as error:
+        return str(error)
+    shown = request.head() + request.body.decode("utf-8", "backslashreplace")
+    return masking.mask(target, shown).replace("\r\n", "\n")
+
+
+async def replay(call: Call) -> Count:
+    """Queue dead letters again, behind all that waits."""
+    return await _end(call, "replayed", [EventState.FAILED], lambda letters, rows, _: letters.replay(rows))
+
+
+async def discard(call: Call) -> Count:
+    """End waiting strings or dead letters without delivery, for a reason if any."""
+    states = [EventState.FAILED, EventState.WAITING]
+    return await _end(call, "discarded", states, lambda letters, rows, reason: letters.discard(rows, reason))
+
+
+async def _end(call: Call, what: str, states: list[EventState], end: Callable[[Letters, list[Row], str], int]) -> Count:
+    choice = call.take(Choice)
+    if bool(choice.ids) == choice.everything:
+        raise ApiError(422, "name ids, or choose everything that fits")
+
+    def work(letters: Letters) -> int:
+        if choice.ids:
+            rows = [row for one in choice.ids for row in letters.find(one) if row["id"] == one]
+        else:
+            # Everything is all dead letters; what waits is discarded by its id only.
+            rows = _holding(letters.select([EventState.FAILED], choice.target, -1), choice.text)
+        return end(letters, [row for row in rows if row["state"] in states], choice.reason)
+
+    count = await _with_letters(call, work)
+    log.info("audit", who=call.who.name, address=call.address, what=what, strings=count)
+    return Count(count)

@@ -1,0 +1,103 @@
+"""Handlers of the device itself: connections, the last hour, log, file, backup, and who has access."""
+
+import asyncio
+import io
+
+import structlog
+
+from vdevice.config.edit import tag_of
+from vdevice.config.redact import without_secrets
+from vdevice.errors import VdeviceError
+from vdevice.outbox import archive
+from vdevice.outbox.api import open_letters
+from vdevice.web.call import ApiError, Call
+from vdevice.web.views import (
+    Connection,
+    Count,
+    NewToken,
+    Session,
+    System,
+    Text,
+    TokenMade,
+    TokenRow,
+)
+
+log = structlog.get_logger()
+
+
+async def read(call: Call) -> System:
+    """Return connections, the last hour, the last lines of the log, and the outbox."""
+    device = call.device
+    size, oldest = await asyncio.to_thread(_outbox, call)
+    return System(
+        [Connection(*one) for one in device.connected()],
+        list(device.history),
+        list(device.lines),
+        size,
+        oldest,
+        device.config.outbox.max_messages,
+        device.address,
+        device.tls_address,
+    )
+
+
+def _outbox(call: Call) -> tuple[int, float]:
+    """Return the size of the outbox in bytes, and since when the oldest string waits (0: none does)."""
+    config = call.device.config
+    file = config.outbox_file
+    size = 0
+    if not config.outbox.is_nats:
+        size = sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*") if part.suffix != ".lock")
+    if not call.device.board.waiting:
+        return size, 0.0
+    with open_letters(config) as letters:
+        return size, letters.oldest()
+
+
+async def file(call: Call) -> Text:
+    """Return vdevice.toml without its secrets."""
+    _, text = call.file()
+    return Text(without_secrets(text)[0], tag_of(text))
+
+
+async def backup(call: Call) -> bytes:
+    """Return a zip of config and outbox, without secrets: what `vdevice backup` writes."""
+    _, text = call.file()
+
+    def work() -> bytes:
+        kept = io.BytesIO()
+        archive.save(call.device.config, text, kept)
+        return kept.getvalue()
+
+    log.info("audit", who=call.who.name, address=call.address, what="backup")
+    return await asyncio.to_thread(work)
+
+
+async def session(call: Call) -> Session:
+    """Return who is signed in."""
+    return Session(call.who.name, call.who.role, call.access.is_open)
+
+
+async def tokens(call: Call) -> list[TokenRow]:
+    """Return the tokens that were made."""
+    return [TokenRow(token.name, token.role, token.created_at) for token in call.access.users.tokens]
+
+
+async def new_token(call: Call) -> TokenMade:
+    """Make a token, which is shown only now."""
+    given = call.take(NewToken)
+    if not given.name.strip():
+        raise ApiError(422, "name says what the token is for")
+    try:
+        token = call.access.new_token(given.name, given.role)
+    except VdeviceError as error:
+        raise ApiError(409, str(error)) from None
+    log.info("audit", who=call.who.name, address=call.address, what="token made", token=given.name)
+    return TokenMade(token)
+
+
+async def revoke(call: Call) -> Count:
+    """Take a token back."""
+    count = int(call.access.revoke(call.match["name"]))
+    log.info("audit", who=call.who.name, address=call.address, what="token revoked", token=call.match["name"])
+    return Count(count)

@@ -1,0 +1,216 @@
+"""Handlers of the targets: their state, their settings, and what a person tries with them."""
+
+import asyncio
+import time
+from urllib.parse import urlsplit
+
+import structlog
+
+from vdevice import __version__
+from vdevice.config import Config, Target
+from vdevice.config.edit import CHAT, Settings, settings_of, tag_of, with_target, write
+from vdevice.config.load import parse
+from vdevice.errors import BuildError, TextError
+from vdevice.modbus.pdu import Refused
+from vdevice.modbus.writes import Client
+from vdevice.model import TARGETS, Event, Verdict, new_event_id
+from vdevice.outbox.api import open_letters
+from vdevice.web.call import ApiError, Call, Device
+from vdevice.web.views import (
+    Copy,
+    Count,
+    DeviceRow,
+    Draft,
+    Rendered,
+    Saved,
+    State,
+    TargetRow,
+    TargetSettings,
+    Tried,
+    Write,
+    Written,
+)
+from vdevice.webhooks import http, masking
+
+log = structlog.get_logger()
+
+
+def state_of(device: Device) -> State:
+    """Return the device and all targets at this moment."""
+    board, config = device.board, device.config
+    row = DeviceRow(
+        config.device.id, __version__, board.uptime, board.waiting, board.connections.total(), board.healthy,
+        board.outbox_full, board.outbox_failing, board.delivering, device.path.name if device.path else "",
+    )  # fmt: skip
+    return State(row, [_row(device, number) for number in TARGETS])
+
+
+def _row(device: Device, number: int) -> TargetRow:
+    state, target = device.board.targets[number], device.config.targets.get(number)
+    return TargetRow(
+        number,
+        state.status.name.lower().replace("_", " "),
+        state.enabled,
+        state.paused,
+        target.description if target else "",
+        target.method if target else "",
+        urlsplit(target.url.reveal()).netloc if target else "",
+        state.queued,
+        state.accepted,
+        state.delivered,
+        state.failed,
+        state.http_status,
+        int(state.error),
+        state.error_text,
+        state.latency_ms,
+        state.attempts,
+        state.finished_at,
+    )
+
+
+async def state(call: Call) -> State:
+    """Return the device and all 64 targets."""
+    return state_of(call.device)
+
+
+async def read(call: Call) -> TargetSettings:
+    """Return the settings of a target, without its secrets; none where it is not configured."""
+    _, text = call.file()
+    return TargetSettings(tag_of(text), settings_of(text, call.target))
+
+
+async def save(call: Call) -> Saved:
+    """Save a target's settings, and apply them; the file keeps its comments and order."""
+    given = call.take(TargetSettings)
+    return _save(call, given.tag, [(call.target, given.settings, None)], "saved")
+
+
+async def clear(call: Call) -> Saved:
+    """Remove a target from the file; what waits for it becomes dead letters."""
+    return _save(call, call.query.get("tag", ""), [(call.target, None, None)], "cleared")
+
+
+async def copy(call: Call) -> Saved:
+    """Copy all settings of a target, secrets too, to others."""
+    given = call.take(Copy)
+    _, text = call.file()
+    settings = settings_of(text, call.target)
+    if settings is None:
+        raise ApiError(404, f"target {call.target} is not configured")
+    if not given.to or not all(number in TARGETS for number in given.to):
+        raise ApiError(422, "to names targets from 1 to 64")
+    changes: list[Change] = [(number, settings, call.target) for number in given.to]
+    return _save(call, given.tag or tag_of(text), changes, "copied")
+
+
+Change = tuple[int, Settings | None, int | None]
+"""A target's number, its settings, and whose secrets KEPT stands for."""
+
+
+def _save(call: Call, tag: str, changes: list[Change], what: str) -> Saved:
+    path, text = call.unchanged(tag)
+    for number, settings, source in changes:
+        text = _edited(text, number, settings, source)
+    parse(text, path.resolve().parent)
+    try:
+        write(path, text)
+    except OSError as error:
+        raise ApiError(409, f"{path.name} cannot be written ({error.strerror})") from None
+    numbers = [number for number, _, _ in changes]
+    log.info("audit", who=call.who.name, address=call.address, what=what, targets=numbers)
+    call.device.reload()
+    return Saved(tag_of(text))
+
+
+def _edited(text: str, number: int, settings: Settings | None, source: int | None) -> str:
+    try:
+        return with_target(text, number, settings, source)
+    except KeyError as error:
+        raise ApiError(422, f"there is no secret {error.args[0]} to keep; write it anew") from None
+    except (TypeError, ValueError):
+        raise ApiError(422, "the settings hold what TOML cannot; null is left out") from None
+
+
+def _draft(call: Call) -> tuple[Config, Target, Event]:
+    """Return the config with the settings of a draft, and an event with its sample. Raises ConfigError, ApiError."""
+    draft, number = call.take(Draft), call.target
+    path, text = call.file()
+    config = parse(_edited(text, number, draft.settings, draft.source), path.resolve().parent)
+    now = time.time()
+    target = config.targets[number]
+    event = Event(
+        new_event_id(now), number, draft.value, now, config.client_name(call.address), target.name, draft.value
+    )
+    return config, target, event
+
+
+async def render(call: Call) -> Rendered:
+    """Show the request that unsaved settings would make of a sample string; problems are those of `vdevice check`."""
+    config, target, event = _draft(call)
+    try:
+        request = await asyncio.to_thread(http.build, config, target, event, time.time())
+    except BuildError as error:
+        raise ApiError(422, str(error)) from None
+    shown = masking.mask(target, request.head() + request.body.decode("utf-8", "backslashreplace"))
+    if target.method in CHAT:
+        shown = shown.replace(urlsplit(target.url.reveal()).path, masking.MASK)
+    return Rendered(shown.replace("\r\n", "\n"))
+
+
+async def test(call: Call) -> Tried:
+    """Send a sample string with unsaved settings now, once, past the outbox; return the answer."""
+    config, target, event = _draft(call)
+    try:
+        request = await asyncio.to_thread(http.build, config, target, event, time.time())
+    except BuildError as error:
+        raise ApiError(422, str(error)) from None
+    log.info("audit", who=call.who.name, address=call.address, what="tested", targets=[target.number])
+    started = time.monotonic()
+    headers, outcome = await call.device.sender.answer(target, request)
+    return Tried(
+        outcome.verdict is Verdict.DELIVERED,
+        outcome.http_status,
+        outcome.text,
+        outcome.answer.decode("utf-8", "replace"),
+        {name.lower(): masking.mask(target, value) for name, value in headers.items()},
+        int((time.monotonic() - started) * 1000),
+    )
+
+
+async def write_string(call: Call) -> Written:
+    """Write a string to a target, as a Modbus write of it would: it is on disk when this is answered."""
+    given, number = call.take(Write), call.target
+    client = Client(call.address, call.device.config.client_name(call.address))
+    try:
+        stored = await call.device.unit.writes.string(number, given.value, client)
+    except TextError as error:
+        raise ApiError(422, str(error)) from None
+    except Refused as refused:
+        words = {2: (404, "the target is not configured"), 6: (503, "the outbox is full; write again")}
+        raise ApiError(*words.get(refused.code, (409, "the target is disabled"))) from None
+    return Written([item.event.id for item in stored])
+
+
+async def pause(call: Call) -> Count:
+    """Let what waits for a target wait on."""
+    return await _pause(call, paused=True)
+
+
+async def resume(call: Call) -> Count:
+    """Deliver again what waits for a target."""
+    return await _pause(call, paused=False)
+
+
+async def _pause(call: Call, *, paused: bool) -> Count:
+    number, config = call.target, call.device.config
+    if number not in config.targets:
+        raise ApiError(404, f"target {number} is not configured")
+
+    def work() -> bool:
+        with open_letters(config) as letters:
+            return letters.pause(number, paused=paused)
+
+    changed = await asyncio.to_thread(work)
+    call.device.board.targets[number].paused = paused
+    log.info("audit", who=call.who.name, address=call.address, what="paused" if paused else "resumed", targets=[number])
+    return Count(int(changed))
