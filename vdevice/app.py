@@ -78,6 +78,8 @@ class App:
         """Run the device while the block runs, and end it in order."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(RESOLVER_THREADS, "resolver"))
         async with self.outbox, self.sender, contextlib.AsyncExitStack() as stack:
+            if self._page:
+                self.page_address = await stack.enter_async_context(self._page.running())
             if self._role != "dispatcher":
                 self.address = await self._server.start()
             async with asyncio.TaskGroup() as group:
@@ -88,7 +90,6 @@ class App:
                     await started.wait()
                 if self._role != "dispatcher":
                     tasks += [group.create_task(self._server.run()), group.create_task(self.unit.writes.run())]
-                self.page_address = await stack.enter_async_context(self._page.running()) if self._page else ""
                 tasks.append(group.create_task(keep(self.board, self.history)))
                 log.info(
                     "running",

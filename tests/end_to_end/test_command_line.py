@@ -23,15 +23,21 @@ SECRET = "T0/B0/verysecretpath"
 
 
 async def vdevice(
-    *arguments: str, folder: Path, code: int = 0, env: dict[str, str] | None = None, seconds: float = 60
+    *arguments: str,
+    folder: Path,
+    code: int = 0,
+    env: dict[str, str] | None = None,
+    seconds: float = 60,
+    given: str = "",
 ) -> str:
     """Run a command in a folder; returns what it printed, and checks its exit code and that there is no traceback."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "vdevice", *arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        sys.executable, "-m", "vdevice", *arguments, cwd=folder, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, "COLUMNS": "200", **(env or {})},
     )  # fmt: skip
     async with asyncio.timeout(seconds):
-        output = (await process.communicate())[0].decode()
+        output = (await process.communicate(given.encode()))[0].decode()
     assert "Traceback" not in output, output
     assert process.returncode == code, output
     return output

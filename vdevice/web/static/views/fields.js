@@ -17,7 +17,7 @@ const aria = (name, problem) => ({ id: `f-${name}`, "aria-describedby": `p-${nam
 export function Field({ name, choices, settings, set, problemOf }) {
   const problem = problemOf(name);
   return html`<${Row} name=${name} problem=${problem}>
-    <input ...${aria(name, problem)} value=${settings[name] ?? ""} list=${choices && `l-${name}`} autocomplete="off" spellcheck="false" onInput=${(e) => set(name, e.target.value)} />
+    <input ...${aria(name, problem)} value=${settings[name] ?? ""} list=${choices && `l-${name}`} autocomplete="off" spellcheck=${false} onInput=${(e) => set(name, e.target.value)} />
     ${choices && html`<datalist id="l-${name}">${choices.map((one) => html`<option value=${one} />`)}</datalist>`}<//>`;
 }
 
@@ -80,7 +80,7 @@ export function Pairs({ name, isTable, settings, set, problemOf }) {
     <table class="pairs" ref=${table} aria-labelledby="g-${name}"><tbody>${rows.map((row, index) => html`<tr key=${index}>
       ${row.map((value, place) => html`<td>${isKept(value)
         ? html`<span class="kept">${t("kept, not shown")} <button type="button" onClick=${() => change(index, place, "")}>${t("Replace")}</button></span>`
-        : html`<input data-place=${place} aria-label="${t(place ? "value" : "name")} ${index + 1}" value=${typeof value === "object" ? JSON.stringify(value) : value} spellcheck="false"
+        : html`<input data-place=${place} aria-label="${t(place ? "value" : "name")} ${index + 1}" value=${typeof value === "object" ? JSON.stringify(value) : value} spellcheck=${false}
             onInput=${(e) => change(index, place, e.target.value)} onKeyDown=${(e) => keys(e, index, place)} />`}</td>`)}
       <td><button type="button" disabled=${!index} aria-label=${t("up {0}", index + 1)} onClick=${() => swap(index, -1)}>↑</button>
         <button type="button" aria-label=${t("remove {0}", index + 1)} onClick=${() => put(rows.filter((_, at) => at !== index))}>×</button></td></tr>`)}
@@ -101,7 +101,7 @@ export function Payload({ name, settings, set, problemOf }) {
     area.current.setSelectionRange(at, at + 1);
   };
   return html`<${Row} name=${name} problem=${line ? html`<button type="button" onClick=${go}>${problem}</button>` : problem}>
-    <textarea ...${aria(name, problem)} ref=${area} rows="6" spellcheck="false" value=${settings[name] ?? ""} onInput=${(e) => set(name, e.target.value)} /><//>`;
+    <textarea ...${aria(name, problem)} ref=${area} rows="6" spellcheck=${false} value=${settings[name] ?? ""} onInput=${(e) => set(name, e.target.value)} /><//>`;
 }
 
 export function Variables({ insert }) {

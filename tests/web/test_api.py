@@ -1,0 +1,105 @@
+"""The API against its own document: generated requests, and what the document says of each operation."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import aiohttp
+
+from tests.support import Recorder, answer, device, fc16, peer, until
+from tests.web.conftest import WEB
+from vdevice.web.routes import ROUTES
+
+TARGET = '[targets.7]\nmethod = "post-raw"\nurl = "http://127.0.0.1:9/"\npayload = "$VALUE"\n'
+POINT = '[[points]]\nname = "lamp"\nspace = "coil"\naddress = 1\ntype = "bool"\n'
+
+
+async def test_generated_requests_get_what_the_document_says(tmp_path: Path) -> None:
+    targets = "".join(TARGET.replace(".7]", f".{number}]") for number in range(1, 65))
+    async with device(WEB + targets + POINT, tmp_path) as app:
+        url = f"http://{app.page_address}/api/v1"
+        checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+        command = Path(sys.executable).with_name("schemathesis")
+        process = await asyncio.create_subprocess_exec(
+            *(command, "run", f"{url}/openapi.json", "--url", url, "--seed", "1", "--max-examples", "20"),
+            *("--exclude-path-regex", "/backup", "--no-color", "--checks", checks),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(300):
+            said = (await process.communicate())[0].decode()
+        assert process.returncode == 0, said[-6000:]
+        found = re.search(r"(\d+) generated, (\d+) passed", said)
+        assert found, said[-2000:]
+        assert found[1] == found[2]
+        assert int(found[1]) > 500
+        # Still there, and well.
+        async with peer(app.address) as plc:
+            assert await plc.inputs(0, 1) == [1]
+
+
+async def test_the_document_has_each_route_and_nothing_else(tmp_path: Path) -> None:
+    async with device(WEB + TARGET, tmp_path) as app, aiohttp.ClientSession() as session:
+        async with session.get(f"http://{app.page_address}/api/v1/openapi.json") as response:
+            document = await response.json()
+    listed = {(method.upper(), path) for path, operations in document["paths"].items() for method in operations}
+    assert listed == {(route.method, route.path) for route in ROUTES} | {("POST", "/login")}
+
+
+async def test_a_write_is_what_a_modbus_write_is(recorder: Recorder, tmp_path: Path) -> None:
+    toml = TARGET.replace("http://127.0.0.1:9", recorder.url)
+    off = '[targets.8]\nmethod = "get"\nurl = "http://127.0.0.1:9/"\nenabled = false\n'
+    narrow = '[targets.9]\nmethod = "get"\nurl = "http://127.0.0.1:9/"\nencoding = "ascii"\n'
+    async with device(WEB + toml + off + narrow, tmp_path) as app, aiohttp.ClientSession() as session:
+
+        async def write(target: int, value: str) -> int:
+            url = f"http://{app.page_address}/api/v1/targets/{target}/write"
+            async with session.post(url, json={"value": value}) as response:
+                return response.status
+
+        assert await write(7, "Grüße") == 200
+        assert [await write(8, "x"), await write(10, "x"), await write(9, "ä"), await write(65, "x")] == [
+            409,
+            404,
+            422,
+            404,
+        ]
+        await recorder.wait(1)
+        assert recorder.bodies() == ["Grüße".encode()]
+        assert app.board.targets[7].accepted == 1
+
+
+async def test_metrics_and_readiness_follow_the_device(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.reply = lambda _n: answer(404)
+    toml = TARGET.replace("http://127.0.0.1:9", recorder.url)
+    async with device(WEB + toml, tmp_path) as app, aiohttp.ClientSession() as session, peer(app.address) as plc:
+
+        async def get(path: str) -> tuple[int, str]:
+            async with session.get(f"http://{app.page_address}/{path}") as response:
+                return response.status, await response.text()
+
+        await plc.ask(fc16(7000, "x"))
+        await until(lambda: app.board.targets[7].failed == 1)
+        _, text = await get("metrics")
+        assert 'vdevice_failed_total{target="7"} 1.0' in text
+        assert (await get("readyz"))[0] == (await get("healthz"))[0] == 200
+        app.board.delivering = False
+        assert (await get("readyz"))[0] == 503
+        app.board.delivering = True
+
+
+async def test_the_live_stream_sends_what_changed_and_ends_with_the_device(tmp_path: Path) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with device(WEB + TARGET, tmp_path) as app, peer(app.address) as plc:
+            response = await session.get(f"http://{app.page_address}/api/v1/live")
+            first = await response.content.readuntil(b"\r\n\r\n")
+            assert first.count(b'"number"') == 64
+            await plc.ask(fc16(7000, "x"))
+            async with asyncio.timeout(5):
+                while b'"number":7' not in (later := await response.content.readuntil(b"\r\n\r\n")):
+                    pass
+            assert later.count(b'"number"') == 1
+        async with asyncio.timeout(5):
+            await response.content.read()
