@@ -32,6 +32,8 @@ def configure(form: LogFormat = "auto", *, quiet: bool = False) -> None:
     """Set up logging for this process; `quiet` keeps warnings and errors only."""
     # pymodbus' own lines may hold frames, so payload.
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+    # aiohttp logs a traceback with the bytes of whatever is no HTTP.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     if form == "console" or (form == "auto" and sys.stderr.isatty()):
         processors: list[structlog.typing.Processor] = [

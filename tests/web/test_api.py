@@ -41,9 +41,12 @@ async def test_generated_requests_get_what_the_document_says(tmp_path: Path) -> 
 
 
 async def test_the_document_has_each_route_and_nothing_else(tmp_path: Path) -> None:
-    async with device(WEB + TARGET, tmp_path) as app, aiohttp.ClientSession() as session:
-        async with session.get(f"http://{app.page_address}/api/v1/openapi.json") as response:
-            document = await response.json()
+    async with (
+        device(WEB + TARGET, tmp_path) as app,
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{app.page_address}/api/v1/openapi.json") as response,
+    ):
+        document = await response.json()
     listed = {(method.upper(), path) for path, operations in document["paths"].items() for method in operations}
     assert listed == {(route.method, route.path) for route in ROUTES} | {("POST", "/login")}
 
@@ -91,7 +94,8 @@ async def test_metrics_and_readiness_follow_the_device(recorder: Recorder, tmp_p
 
 
 async def test_the_live_stream_sends_what_changed_and_ends_with_the_device(tmp_path: Path) -> None:
-    async with aiohttp.ClientSession() as session:
+    session = aiohttp.ClientSession()
+    try:
         async with device(WEB + TARGET, tmp_path) as app, peer(app.address) as plc:
             response = await session.get(f"http://{app.page_address}/api/v1/live")
             first = await response.content.readuntil(b"\r\n\r\n")
@@ -103,3 +107,5 @@ async def test_the_live_stream_sends_what_changed_and_ends_with_the_device(tmp_p
             assert later.count(b'"number"') == 1
         async with asyncio.timeout(5):
             await response.content.read()
+    finally:
+        await session.close()

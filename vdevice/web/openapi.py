@@ -6,16 +6,23 @@ from typing import Any
 import msgspec
 
 from vdevice import __version__
+from vdevice.sheets import FORMATS
 from vdevice.web.routes import ROUTES, Route
 from vdevice.web.views import Login, Problem, Session
 
-_NUMBERS = {
+_PARAMETERS = {
     "number": {"type": "integer", "minimum": 1, "maximum": 64},
     "target": {"type": "integer", "minimum": 0, "maximum": 64},
     "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
     "address": {"type": "integer", "minimum": 0, "maximum": 65_535},
     "count": {"type": "integer", "minimum": 1, "maximum": 1000},
     "space": {"type": "string", "enum": ["holding", "input"]},
+    "state": {"type": "string", "maxLength": 60},
+    "text": {"type": "string", "maxLength": 200},
+    "tag": {"type": "string", "maxLength": 32},
+    "name": {"type": "string", "minLength": 1, "maxLength": 64},
+    "id": {"type": "string", "minLength": 32, "maxLength": 32},
+    "form": {"type": "string", "enum": list(FORMATS)},
 }
 _TEMPLATE = "#/components/schemas/{name}"
 
@@ -50,11 +57,16 @@ def document() -> dict[str, Any]:
 def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
     words = " ".join((route.handler.__doc__ or "").split())
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": _NUMBERS.get(name, {"type": "string", "minLength": 1})}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": _PARAMETERS.get(name, {"type": "string", "minLength": 1}),
+        }
         for name in re.findall(r"{(\w+)}", route.path)
     ]
     parameters += [
-        {"name": name, "in": "query", "required": False, "schema": _NUMBERS.get(name, {"type": "string"})}
+        {"name": name, "in": "query", "required": False, "schema": _PARAMETERS.get(name, {"type": "string"})}
         for name in route.query
     ]
     content = (
