@@ -14,6 +14,7 @@ from vdevice.converter.rules import Origin
 from vdevice.converter.values import to_text
 from vdevice.errors import ConversionError
 from vdevice.modbus.writes import Client
+from vdevice.registers import layout
 from vdevice.web.call import ApiError, Call
 from vdevice.web.views import Converter, ModbusAnswer, PointRow, Registers, RegisterWrite, RuleRow, Text, Write
 
@@ -44,7 +45,25 @@ async def read(call: Call) -> Registers:
     for start in range(address, min(address + count, 65_536), 50):
         several = min(50, address + count - start, 65_536 - start)
         values += await _read(call, function, start, several)
-    return Registers(space, address, values)
+    names = _names(call.device.config, space, range(address, address + len(values)))
+    return Registers(space, address, values, names)
+
+
+def _names(config: Config, space: str, addresses: range) -> list[str]:
+    points = {
+        at: point.name for point in config.points if point.space == "holding" for at in range(point.address, point.end)
+    }
+    names = []
+    for address in addresses:
+        block, offset = divmod(address, 1000)
+        status = offset - 950 if space == "holding" else offset
+        if space == "holding" and status < 0:
+            text = {layout.COMMIT: "commit"}.get(offset, "text" if offset < layout.COMMIT else "")
+            names.append(text if block else points.get(offset, ""))
+        else:
+            rows = layout.TARGET_STATUS if block else layout.DEVICE_STATUS
+            names.append(next((row.name for row in rows if 0 <= status - row.offset < row.count), ""))
+    return names
 
 
 async def _read(call: Call, function: int, start: int, count: int) -> Sequence[int]:

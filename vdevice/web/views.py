@@ -173,11 +173,12 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class Registers(msgspec.Struct, frozen=True):
-    """Registers as they are read, from `address` on."""
+    """Registers as they are read, from `address` on, with what each is; -1 is one that cannot be read."""
 
     space: Literal["holding", "input"]
     address: int
     values: list[int]
+    names: list[str]
 
 
 class RegisterWrite(msgspec.Struct, frozen=True):

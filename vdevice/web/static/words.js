@@ -12,8 +12,8 @@ export function t(key, ...values) {
 }
 
 export const number = new Intl.NumberFormat(language);
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const day = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
 
 // A moment in UTC seconds: the time if it is today's, else with its date.
 export function moment(seconds) {

@@ -19,7 +19,7 @@ export function registersOf(words) {
 export function Registers() {
   const [space, setSpace] = useState("input");
   const [block, setBlock] = useState(0);
-  const [values, setValues] = useState([]);
+  const [found, setFound] = useState({ values: [], names: [] });
   const [address, setAddress] = useState("7000");
   const [words, setWords] = useState("");
   const [said, setSaid] = useState("");
@@ -31,7 +31,7 @@ export function Registers() {
     const read = async () => {
       const answer = await get(`registers?${new URLSearchParams({ space, address: start, count })}`).catch(() => null);
       if (!going) return;
-      if (answer) setValues(answer.values);
+      if (answer) setFound(answer);
       timer = setTimeout(read, 1000);
     };
     let timer = setTimeout(read, 0);
@@ -62,8 +62,8 @@ export function Registers() {
       <label>${t("text or numbers")} <input value=${words} onInput=${(e) => setWords(e.target.value)} required /></label>
       <button class="main">${t("Write")}</button> <span role="status">${said}</span></form>`}
     <div class="scroll"><table class="registers"><caption class="hidden">${t("view registers")}</caption>
-      <thead><tr>${["address", "reference", "decimal", "hex", "text"].map((one) => html`<th scope="col">${t(one)}</th>`)}</tr></thead>
-      <tbody>${values.map((value, index) => html`<tr key=${index}><th scope="row">${start + index}</th><td>${REFERENCE[space] + start + index}</td>
+      <thead><tr>${["address", "reference", "name", "decimal", "hex", "text"].map((one) => html`<th scope="col">${t(one)}</th>`)}</tr></thead>
+      <tbody>${found.values.map((value, index) => html`<tr key=${index}><th scope="row">${start + index}</th><td>${REFERENCE[space] + start + index}</td><td>${found.names[index]}</td>
         ${value < 0 ? html`<td colspan="3">02</td>` : html`<td>${value}</td><td>${value.toString(16).padStart(4, "0")}</td><td>${text(value)}</td>`}</tr>`)}</tbody>
     </table></div>`;
 }

@@ -7,7 +7,7 @@ import { t } from "../words.js";
 function Rule({ rule }) {
   const words = rule.folder || rule.description || `${rule.source} → ${rule.destinations.join(", ")}`;
   const facts = [[t("source"), rule.source], [t("trigger"), rule.source && rule.trigger], [t("template"), rule.template], [t("destinations"), rule.destinations.join(", ")]];
-  return html`<li><details open=${Boolean(rule.folder)}><summary class=${rule.enabled ? "" : "off"}>${rule.folder ? "▸ " : ""}${words} ${!rule.enabled && `(${t("off")})`}</summary>
+  return html`<li><details open=${Boolean(rule.folder)}><summary class=${rule.enabled ? "" : "off"}>${words} ${!rule.enabled && `(${t("off")})`}</summary>
     ${rule.folder ? html`<ul>${rule.rules.map((one) => html`<${Rule} key=${one.path} rule=${one} />`)}</ul>`
       : html`<dl>${facts.filter(([, value]) => value).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`}</details></li>`;
 }
