@@ -292,9 +292,9 @@ async def test_a_second_device_on_the_same_outbox_is_one_sentence(recorder: Reco
 
 async def test_check_lists_all_problems_and_warnings(tmp_path: Path) -> None:
     path = tmp_path / "vdevice.toml"
-    path.write_text('[targets.7]\nmethod = "gett"\nurll = 1\n[web]\n')
+    path.write_text('[targets.7]\nmethod = "gett"\nurll = 1\n[webb]\n')
     output = await vdevice("check", folder=tmp_path, code=1)
-    assert all(words in output for words in ("targets.7.method", "targets.7.urll", "web", "4 problems"))
+    assert all(words in output for words in ("targets.7.method", "targets.7.urll", "webb", "4 problems"))
     assert json.loads(await vdevice("check", "--json", folder=tmp_path, code=1))["ok"] is False
     path.write_text('[targets.7]\nmethod = "post-raw"\nurl = "https://h/"\npayload = "$FOO"')
     assert "$FOO is no variable" in await vdevice("check", folder=tmp_path)
