@@ -313,6 +313,81 @@ async def test_rules_points_and_what_would_happen(recorder: Recorder, opened: Op
         await expect(page.locator(".steps")).to_contain_text("hot: 95")
 
 
+RULES = """
+[[points]]
+name = "temp"
+space = "holding"
+address = 10
+type = "float32"
+[[rules]]
+folder = "heat"
+# how hot it may be
+[[rules.rules]]
+source = "temp"
+description = "too hot"
+when = { above = 90 }
+template = "hot"
+destinations = ["target/7"]
+[[rules]]
+source = "temp"
+description = "each"
+template = "each"
+destinations = ["target/7"]
+"""
+
+
+async def test_rules_are_switched_moved_edited_added_and_removed(
+    recorder: Recorder, opened: Opened, tmp_path: Path
+) -> None:
+    def rules() -> list[dict[str, object]]:
+        found: list[dict[str, object]] = tomllib.loads((tmp_path / "vdevice.toml").read_text())["rules"]
+        return found
+
+    async with opened(target(recorder) + RULES, path="#rules") as (page, app), peer(app.address) as plc:
+        await page.get_by_label("switch heat").uncheck()
+        await expect(page.get_by_label("switch too hot")).not_to_be_checked()
+        assert rules()[0]["enabled"] is False
+        await page.get_by_label("switch heat").check()
+        await expect(page.get_by_label("switch too hot")).to_be_checked()
+        await page.get_by_role("button", name="edit too hot").click()
+        await page.get_by_label("Destinations").fill("target/9")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.locator("dialog")).to_contain_text("target/9")
+        await page.get_by_label("Destinations").fill("target/7")
+        await page.get_by_label("Above").fill("95")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.locator("dialog")).to_have_count(0)
+        # By keys, and by dragging.
+        await page.get_by_label("switch each").focus()
+        await page.keyboard.press("Alt+ArrowUp")
+        await expect(page.locator(".tree > li").first).to_contain_text("each")
+        heat = page.locator(".tree > li > .rule", has_text="heat")
+        await heat.drag_to(page.locator(".tree > li > .rule", has_text="each"))
+        await expect(page.locator(".tree > li").first).to_contain_text("heat")
+        await page.get_by_role("button", name="Add a rule", exact=True).click()
+        await page.get_by_label("Source").select_option("temp")
+        await page.get_by_label("Text", exact=True).fill("new one")
+        await page.get_by_label("Destinations").fill("target/7")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.locator(".tree > li")).to_have_count(3)
+        page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
+        await page.get_by_role("button", name="remove each").click()
+        await expect(page.locator(".tree > li")).to_have_count(2)
+        assert "# how hot it may be" in (tmp_path / "vdevice.toml").read_text()
+        assert rules()[0]["rules"] == [
+            {
+                "source": "temp",
+                "description": "too hot",
+                "when": {"above": 95},
+                "template": "hot",
+                "destinations": ["target/7"],
+            }
+        ]
+        await plc.ask(fc16(10, b"\x42\xc8\x00\x00"))
+        await recorder.wait(2)
+        assert recorder.bodies() == [b"hot", b"new one"]
+
+
 async def test_the_device_shows_connections_log_and_files(recorder: Recorder, opened: Opened) -> None:
     more = 'bearer_token = "planted-secret"'
     async with opened(target(recorder, more=more), path="#device") as (page, app), peer(app.address) as plc:

@@ -69,7 +69,7 @@ def with_target(text: str, number: int, settings: Settings | None, source: int |
     wanted = _filled(settings, kept)
     if name not in targets:
         targets[name] = tomlkit.table()
-    _update(targets[name], wanted)
+    update(targets[name], wanted)
     return tomlkit.dumps(document)
 
 
@@ -112,23 +112,24 @@ def _filled(settings: Settings, kept: Settings) -> Settings:
     return filled
 
 
-def _update(table: Table | InlineTable, wanted: Settings) -> None:
+def update(table: Table | InlineTable, wanted: Settings) -> None:
     """Change what differs, and nothing else: comments beside what stays, stay."""
     for key in [key for key in table if key not in wanted]:
         del table[key]
     for key, value in wanted.items():
         there = table.get(key)
-        if isinstance(there, Table) and isinstance(value, dict):
-            _update(there, value)
-        elif there is None or _plain(there) != value:
-            table[key] = _item(value)
+        if isinstance(there, Table | InlineTable) and isinstance(value, dict):
+            update(there, value)
+        elif there is not value and (there is None or _plain(there) != value):
+            table[key] = item_of(value)
 
 
 def _plain(item: Any) -> Any:  # noqa: ANN401 (any TOML value)
     return item.unwrap() if hasattr(item, "unwrap") else item
 
 
-def _item(value: Any) -> Any:  # noqa: ANN401 (any TOML value)
+def item_of(value: Any) -> Any:  # noqa: ANN401 (any TOML value)
+    """Return a value as a person would write it."""
     if isinstance(value, dict):
         inline = tomlkit.inline_table()
         inline.update(value)

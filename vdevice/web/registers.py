@@ -1,4 +1,4 @@
-"""Handlers that speak Modbus for a person: registers read, written as a PLC would, the map, points and rules."""
+"""Handlers that speak Modbus for a person: registers read, and written as a PLC would, and the map."""
 
 import struct
 from collections.abc import Sequence
@@ -6,17 +6,10 @@ from typing import Literal
 
 from vdevice import sheets
 from vdevice.config import Config
-from vdevice.config.schema import Rule
-from vdevice.converter import points
-from vdevice.converter.image import Image
-from vdevice.converter.rules import Converter as Rules
-from vdevice.converter.rules import Origin
-from vdevice.converter.values import to_text
-from vdevice.errors import ConversionError
 from vdevice.modbus.writes import Client
 from vdevice.registers import layout
 from vdevice.web.call import ApiError, Call
-from vdevice.web.views import Converter, ModbusAnswer, PointRow, Registers, RegisterWrite, RuleRow, Text, Write
+from vdevice.web.views import ModbusAnswer, Registers, RegisterWrite, Text
 
 MOST_READ, MOST_WRITTEN = 125, 123
 WORDS = {
@@ -96,49 +89,3 @@ async def sheet(call: Call) -> Text:
     if make is None:
         raise ApiError(404, f"formats are {', '.join(sheets.FORMATS)}")
     return Text(make(call.device.config))
-
-
-async def converter(call: Call) -> Converter:
-    """Return the points with their live values, and the tree of rules."""
-    config, image = call.device.config, call.device.unit.writes.image
-    return Converter(
-        _points(config, image), [_rule(rule, f"rules[{index}]") for index, rule in enumerate(config.rules)]
-    )
-
-
-def _points(config: Config, image: Image) -> list[PointRow]:
-    rows = []
-    for point in config.points:
-        try:
-            value = to_text(image.value(point))
-        except ConversionError as error:
-            value = str(error)
-        rows.append(PointRow(point.name, point.space, point.address, point.type, point.unit, point.description, value))
-    return rows
-
-
-def _rule(rule: Rule, path: str) -> RuleRow:
-    inner = [_rule(one, f"{path}.rules[{index}]") for index, one in enumerate(rule.rules)]
-    return RuleRow(
-        path, rule.folder or "", rule.description, rule.enabled, rule.source or "", rule.trigger, rule.template or "",
-        rule.destinations, inner,
-    )  # fmt: skip
-
-
-async def what_if(call: Call) -> list[str]:
-    """Return what would happen if a point became a value, rule by rule, from an image of zeros; nothing is sent."""
-    value, name = call.take(Write).value, call.match["name"]
-    point = next((point for point in call.device.config.points if point.name == name), None)
-    if point is None:
-        raise ApiError(404, f"there is no point {name!r}")
-    rules = Rules(call.device.config, explain=True)
-    try:
-        data = points.encode(point, value, rules.image.read(point.space, point.address, point.count))
-    except ConversionError as error:
-        raise ApiError(422, str(error)) from None
-    change = rules.write(point.space, point.address, data, Origin(call.address, "page", 0.0, 0.0))
-    steps = change.steps if change else []
-    return [
-        f"{step.rule.description or step.rule.source}: {step.destination} {step.text or step.reason}".strip()
-        for step in steps
-    ]

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, NamedTuple
 
-from vdevice.web import registers, strings, system, targets
+from vdevice.web import registers, rules, strings, system, targets
 from vdevice.web.call import Call
 from vdevice.web.views import (
     Choice,
@@ -18,6 +18,9 @@ from vdevice.web.views import (
     Registers,
     RegisterWrite,
     Rendered,
+    RuleEdit,
+    RuleMove,
+    RuleSwitch,
     Saved,
     Session,
     State,
@@ -64,8 +67,11 @@ ROUTES = (
     Route("GET", "/registers", registers.read, "viewer", Registers, query=("space", "address", "count")),
     Route("POST", "/registers", registers.write, "admin", ModbusAnswer, RegisterWrite),
     Route("GET", "/map/{form}", registers.sheet, "viewer", Text),
-    Route("GET", "/converter", registers.converter, "viewer", Converter),
-    Route("POST", "/points/{name}/what-if", registers.what_if, "viewer", list[str], Write),
+    Route("GET", "/converter", rules.read, "viewer", Converter),
+    Route("PUT", "/rules", rules.edit, "admin", Saved, RuleEdit),
+    Route("POST", "/rules/move", rules.move, "admin", Saved, RuleMove),
+    Route("POST", "/rules/switch", rules.switch, "admin", Saved, RuleSwitch),
+    Route("POST", "/points/{name}/what-if", rules.what_if, "viewer", list[str], Write),
     Route("GET", "/system", system.read, "viewer", System),
     Route("GET", "/config", system.file, "viewer", Text),
     Route("GET", "/backup", system.backup, "admin", bytes),

@@ -106,6 +106,9 @@ class Page:
             response = _problem(Problem(error.reason, error.status))
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
+        except Exception:
+            log.exception("internal error", path=request.path)
+            response = _problem(Problem("internal error; the log has more", 500))
         if not response.prepared:
             response.headers.update(self._headers)
         return response

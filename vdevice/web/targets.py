@@ -8,7 +8,7 @@ import structlog
 
 from vdevice import __version__
 from vdevice.config import Config, Target
-from vdevice.config.edit import CHAT, Settings, settings_of, tag_of, with_target, write
+from vdevice.config.edit import CHAT, Settings, settings_of, tag_of, with_target
 from vdevice.config.load import parse
 from vdevice.errors import BuildError, TextError
 from vdevice.modbus.pdu import Refused
@@ -16,6 +16,7 @@ from vdevice.modbus.writes import Client
 from vdevice.model import TARGETS, Event, Verdict, new_event_id
 from vdevice.outbox.api import open_letters
 from vdevice.web.call import ApiError, Call, Device
+from vdevice.web.saving import edited, save_text
 from vdevice.web.views import (
     Copy,
     Count,
@@ -108,34 +109,20 @@ Change = tuple[int, Settings | None, int | None]
 
 
 def _save(call: Call, tag: str, changes: list[Change], what: str) -> Saved:
-    path, text = call.unchanged(tag)
-    for number, settings, source in changes:
-        text = _edited(text, number, settings, source)
-    parse(text, path.resolve().parent)
-    try:
-        write(path, text)
-    except OSError as error:
-        raise ApiError(409, f"{path.name} cannot be written ({error.strerror})") from None
-    numbers = [number for number, _, _ in changes]
-    log.info("audit", who=call.who.name, address=call.address, what=what, targets=numbers)
-    call.device.reload()
-    return Saved(tag_of(text))
+    def changed(text: str) -> str:
+        for number, settings, source in changes:
+            text = with_target(text, number, settings, source)
+        return text
 
-
-def _edited(text: str, number: int, settings: Settings | None, source: int | None) -> str:
-    try:
-        return with_target(text, number, settings, source)
-    except KeyError as error:
-        raise ApiError(422, f"there is no secret {error.args[0]} to keep; write it anew") from None
-    except (TypeError, ValueError):
-        raise ApiError(422, "the settings hold what TOML cannot; null is left out") from None
+    return save_text(call, tag, what, changed, targets=[number for number, _, _ in changes])
 
 
 def _draft(call: Call) -> tuple[Config, Target, Event]:
     """Return the config with the settings of a draft, and an event with its sample. Raises ConfigError, ApiError."""
     draft, number = call.take(Draft), call.target
     path, text = call.file()
-    config = parse(_edited(text, number, draft.settings, draft.source), path.resolve().parent)
+    text = edited(text, lambda old: with_target(old, number, draft.settings, draft.source))
+    config = parse(text, path.resolve().parent)
     now = time.time()
     target = config.targets[number]
     event = Event(

@@ -1,6 +1,6 @@
 """What the API says and hears, as structs: OpenAPI is made from them. Times are UTC seconds."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -241,25 +241,49 @@ class PointRow(msgspec.Struct, frozen=True):
     value: str
 
 
-class RuleRow(msgspec.Struct, frozen=True):
-    """A rule or folder; `path` is its place in the file, like `rules[0].rules[2]`."""
+Place = list[Annotated[int, msgspec.Meta(ge=0, le=10_000)]]
+"""Where a rule stands: its index, behind those of the folders that it is in."""
 
-    path: str
-    folder: str
-    description: str
+
+class RuleRow(msgspec.Struct, frozen=True):
+    """A rule or folder: its settings as in the file, and the rules in it. `enabled` is its own switch."""
+
+    place: list[int]
     enabled: bool
-    source: str
-    trigger: str
-    template: str
-    destinations: list[str]
+    settings: dict[str, Any]
     rules: list["RuleRow"]
 
 
 class Converter(msgspec.Struct, frozen=True):
-    """Points and rules."""
+    """Points and rules; `tag` is of the whole file."""
 
+    tag: str
     points: list[PointRow]
     rules: list[RuleRow]
+
+
+class RuleEdit(msgspec.Struct, frozen=True):
+    """A rule's settings, at the place behind the last one for a new rule; none removes it."""
+
+    tag: str
+    place: Annotated[Place, msgspec.Meta(min_length=1, max_length=16)]
+    settings: dict[str, Any] | None
+
+
+class RuleMove(msgspec.Struct, frozen=True):
+    """A rule that goes so many places down among its neighbours, or up."""
+
+    tag: str
+    place: Annotated[Place, msgspec.Meta(min_length=1, max_length=16)]
+    by: Annotated[int, msgspec.Meta(ge=-10_000, le=10_000)]
+
+
+class RuleSwitch(msgspec.Struct, frozen=True):
+    """A rule, or a folder with all below it, that is switched on or off."""
+
+    tag: str
+    place: Annotated[Place, msgspec.Meta(min_length=1, max_length=16)]
+    enabled: bool
 
 
 class Login(msgspec.Struct, frozen=True):

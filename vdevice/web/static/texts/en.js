@@ -20,5 +20,7 @@ export const en = {
   "column registers": "Registers, hex", "column request": "Request, as it would be now", "column answer": "Last answer",
   waiting: "waiting", delivered: "delivered", failed: "failed", discarded: "discarded", "replay {0}": "{0} queued again.", "discard {0}": "{0} discarded.", "discard all?": "Discard all dead letters that fit?", "no strings": "No strings yet. Write one from the PLC, or from Registers.",
   "be the PLC": "Be the PLC", "written {0}": "answered: {0} registers are written", "no points": "No points yet. They and their rules stand in vdevice.toml as [[points]] and [[rules]].", "what if": "What if", "no rule": "No rule watches this point.",
+  "field folder": "Folder", "field source": "Source", "field map": "Value → text", "field template": "Text", "field destinations": "Destinations", "field delay": "Delay, s", "field min_interval": "Not more often than, s",
+  "field above": "Above", "field below": "Below", "field equals": "Equals", "field not_equals": "Not equal to", "field hysteresis": "Hysteresis", "not saved, leave?": "There are changes that are not saved. Leave?", "remove {0}?": "Remove {0}?",
   "shown once": "Copy it now, it is shown once:", "no connections": "No Modbus connections just now.",
 };

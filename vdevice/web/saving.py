@@ -1,0 +1,40 @@
+"""Saves vdevice.toml for a person: only if it is still the one that they saw, and only if it is right."""
+
+from collections.abc import Callable
+
+import structlog
+
+from vdevice.config.edit import tag_of, write
+from vdevice.config.load import parse
+from vdevice.web.call import ApiError, Call
+from vdevice.web.views import Saved
+
+log = structlog.get_logger()
+
+Edit = Callable[[str], str]
+
+
+def save_text(call: Call, tag: str, what: str, edit: Edit, **details: object) -> Saved:
+    """Change the file, apply it, and say so in the log. Raises ApiError, and ConfigError with all problems."""
+    path, text = call.unchanged(tag)
+    text = edited(text, edit)
+    parse(text, path.resolve().parent)
+    try:
+        write(path, text)
+    except OSError as error:
+        raise ApiError(409, f"{path.name} cannot be written ({error.strerror})") from None
+    log.info("audit", who=call.who.name, address=call.address, what=what, **details)
+    call.device.reload()
+    return Saved(tag_of(text))
+
+
+def edited(text: str, edit: Edit) -> str:
+    """Return the text that an edit makes. Raises ApiError where it cannot be done."""
+    try:
+        return edit(text)
+    except KeyError as error:
+        raise ApiError(422, f"there is no secret {error.args[0]} to keep; write it anew") from None
+    except IndexError:
+        raise ApiError(404, "there is no such place; look at the rules again") from None
+    except (TypeError, ValueError):
+        raise ApiError(422, "the settings hold what TOML cannot; null is left out") from None
