@@ -26,10 +26,11 @@ soak: install
 screenshots: install browser
 	$(BIN)/python -m tools.page.screenshots
 
-bench: install
+bench: install browser
 	$(BIN)/python tools/bench/bench.py
 	$(BIN)/python tools/bench/rules.py
 	$(BIN)/python -m tools.bench.age
+	$(BIN)/python -m tools.bench.page
 
 map: install
 	$(BIN)/vdevice map --generic --output register_map.md

@@ -10,6 +10,7 @@ import aiohttp
 from tests.support import Recorder, answer, device, fc16, peer, until
 from tests.web.conftest import WEB
 from vdevice.web.routes import ROUTES
+from vdevice.web.server import STATIC
 
 TARGET = '[targets.7]\nmethod = "post-raw"\nurl = "http://127.0.0.1:9/"\npayload = "$VALUE"\n'
 POINT = '[[points]]\nname = "lamp"\nspace = "coil"\naddress = 1\ntype = "bool"\n'
@@ -109,3 +110,9 @@ async def test_the_live_stream_sends_what_changed_and_ends_with_the_device(tmp_p
             await response.content.read()
     finally:
         await session.close()
+
+
+def test_each_module_of_the_page_is_preloaded() -> None:
+    index = (STATIC / "index.html").read_text()
+    for module in (*STATIC.glob("**/*.js"), *STATIC.glob("vendor/**/*.mjs")):
+        assert index.count(f'"static/{module.relative_to(STATIC)}"') == 1, module

@@ -1,15 +1,22 @@
 """The page as a person uses it: mouse, keys, clipboard, and a PLC that writes meanwhile."""
 
 import asyncio
+import contextlib
 import json
+import time
 import tomllib
 from pathlib import Path
 
+import aiohttp
 import pytest
-from playwright.async_api import Page, expect
+from aiohttp import web
+from playwright.async_api import Browser, Page, expect
 
-from tests.support import Recorder, answer, fc16, peer, until
-from tests.web.conftest import Opened
+from tests.support import Recorder, answer, device, fc16, peer, until
+from tests.web.conftest import WEB, Opened
+from vdevice.outbox import database
+
+TARGET = '[targets.7]\nmethod = "post-raw"\nurl = "http://127.0.0.1:9/"\npayload = "$VALUE"\n'
 
 RUN_AXE = """axe.run().then(found => JSON.stringify(
     found.violations.map(one => [one.id, one.impact, one.nodes.map(node => node.html.slice(0, 120))])))"""
@@ -468,3 +475,69 @@ async def test_it_says_that_the_device_is_gone_and_comes_back_by_itself(
         app._page._live._ended.clear()
         await page.context.set_offline(False)
         await expect(page.get_by_role("alert")).to_have_count(0, timeout=15_000)
+
+
+async def test_ten_thousand_strings_scroll_and_few_are_drawn(opened: Opened, tmp_path: Path) -> None:
+    connection = database.connect(tmp_path / "vdevice.db")
+    now = time.time()
+    row = "INSERT INTO event (id, target, state, accepted_at, since, value, source_connection, source_parameter, source_value, "
+    row += "finished_at) VALUES (?, 7, 1, ?, ?, ?, 'plc', 'target/7', '', ?)"
+    with database.transaction(connection):
+        connection.executemany(row, ((f"{n:032x}", now, now, f"string {n}", now) for n in range(12_000)))
+    connection.close()
+    async with opened(TARGET, path="#activity") as (page, _):
+        rows = page.locator(".string:not(.head)")
+        await expect(rows.first).to_contain_text("string 11999")
+        strings = page.locator(".strings")
+        await strings.evaluate("e => e.scrollTop = 170 * 30")
+        await expect(strings).to_have_attribute("aria-rowcount", "10000")
+        await strings.evaluate("e => e.scrollTop = 9990 * 30")
+        await expect(page.get_by_text("string 2000", exact=True)).to_be_visible()
+        assert await rows.count() <= 80
+
+
+async def test_it_works_behind_a_proxy_with_a_path_prefix(browser: Browser, tmp_path: Path) -> None:
+    async with device(WEB + TARGET, tmp_path) as app, aiohttp.ClientSession() as session:
+
+        async def forward(request: web.Request) -> web.StreamResponse:
+            url = f"http://{app.page_address}/{request.match_info['rest']}"
+            headers = {"Host": request.host, "Content-Type": request.headers.get("Content-Type", "text/plain")}
+            async with session.request(
+                request.method, url, params=request.query, data=await request.read(), headers=headers
+            ) as answer:
+                kept = ("Content-Type", "Content-Security-Policy")
+                response = web.StreamResponse(
+                    status=answer.status,
+                    headers={name: answer.headers[name] for name in kept if name in answer.headers},
+                )
+                await response.prepare(request)
+                with contextlib.suppress(ConnectionError):
+                    async for part in answer.content.iter_any():
+                        await response.write(part)
+                return response
+
+        proxy = web.Application()
+        proxy.router.add_route("*", "/plant/press-hall/{rest:.*}", forward)
+        runner = web.AppRunner(proxy, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        page = await browser.new_page()
+        refused: list[str] = []
+        page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
+        await page.goto(f"http://127.0.0.1:{runner.addresses[0][1]}/plant/press-hall/")
+        await expect(cell(page, 7)).to_contain_text("well")
+        await cell(page, 7).dblclick()
+        await expect(page.locator(".preview pre")).to_contain_text("POST /")
+        assert refused == []
+        await page.close()
+        await runner.cleanup()
+
+
+async def test_the_first_view_is_small(opened: Opened) -> None:
+    async with opened(TARGET) as (page, _):
+        await expect(page.locator(".cell")).to_have_count(64)
+        entries = "[...performance.getEntriesByType('resource'), ...performance.getEntriesByType('navigation')]"
+        size = await page.evaluate(
+            f"{entries}.filter(e => !e.name.endsWith('/live')).reduce((sum, e) => sum + e.transferSize, 0)"
+        )
+        assert 20_000 < size < 150_000
