@@ -116,3 +116,20 @@ def test_each_module_of_the_page_is_preloaded() -> None:
     index = (STATIC / "index.html").read_text()
     for module in (*STATIC.glob("**/*.js"), *STATIC.glob("vendor/**/*.mjs")):
         assert index.count(f'"static/{module.relative_to(STATIC)}"') == 1, module
+
+
+async def test_a_file_that_is_broken_meanwhile_is_a_problem_and_no_internal_error(tmp_path: Path) -> None:
+    async with device(WEB + TARGET, tmp_path) as app, aiohttp.ClientSession() as session:
+        (tmp_path / "vdevice.toml").write_text("[targets")
+        for method, path, body in (
+            ("GET", "config", None),
+            ("GET", "targets/7", None),
+            ("GET", "converter", None),
+            ("PUT", "targets/7", {"tag": "x", "settings": None}),
+            ("POST", "targets/7/render", {"settings": {}}),
+            ("GET", "backup", None),
+        ):
+            async with session.request(method, f"http://{app.page_address}/api/v1/{path}", json=body) as response:
+                assert response.status in {409, 422}, path
+                assert response.content_type == "application/problem+json"
+        assert app.board.healthy

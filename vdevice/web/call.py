@@ -10,8 +10,9 @@ import msgspec
 from vdevice.board import Board
 from vdevice.config import Config
 from vdevice.config.edit import tag_of
+from vdevice.config.redact import without_secrets
 from vdevice.dispatch.sender import Sender
-from vdevice.errors import ConfigError
+from vdevice.errors import ConfigError, VdeviceError
 from vdevice.modbus.server import Connected
 from vdevice.modbus.unit import Unit
 from vdevice.web.auth import Access, Who
@@ -102,8 +103,16 @@ class Call(msgspec.Struct, frozen=True):
         path, text = self.file()
         if tag != tag_of(text):
             words = "vdevice.toml was changed meanwhile; compare, and save again"
-            raise ApiError(409, words, current=text)
+            raise ApiError(409, words, current=_shown(text))
         return path, text
+
+
+def _shown(text: str) -> str:
+    """Return a config as the page may show it."""
+    try:
+        return without_secrets(text)[0]
+    except VdeviceError as error:
+        return f"# it cannot be shown: {error}"
 
 
 def problems_of(error: ConfigError) -> list[dict[str, str]]:
