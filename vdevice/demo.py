@@ -21,7 +21,7 @@ from rich.table import Table
 
 from vdevice import receiver
 from vdevice.app import App
-from vdevice.config.load import parse
+from vdevice.config import load
 from vdevice.modbus.client import connect
 from vdevice.receiver import Received
 from vdevice.registers import text
@@ -31,6 +31,8 @@ CONFIG = """
 id = "demo"
 [modbus]
 listen = "127.0.0.1:{port}"
+[web]
+listen = "127.0.0.1:0"
 [targets.1]
 description = "GET with parameters"
 method = "get"
@@ -128,9 +130,12 @@ async def demo(*, once: bool, port: int = 0) -> int:
         (folder / "files").mkdir()
         (folder / "files" / "snapshot.txt").write_text("a picture of oven 3\n", "utf-8")
         async with receiver.serve("127.0.0.1", 0, arrived.append) as url:
-            app = App(parse(CONFIG.format(url=url, port=port), folder))
+            path = folder / "vdevice.toml"
+            path.write_text(CONFIG.format(url=url, port=port), "utf-8")
+            app = App(load(path), path)
             async with app.running():
-                console.print(f"device on {app.address} (Modbus/TCP), receiver on {url}\n", markup=False)
+                console.print(f"device on {app.address} (Modbus/TCP), receiver on {url}", markup=False)
+                console.print(f"page on http://{app.page_address}/\n", markup=False)
                 right = await _write_all(app, arrived, console)
                 console.print(f"\n{right} of {len(EXPECTED) + 1} arrived as they should.", markup=False)
                 if not once:
