@@ -16,7 +16,7 @@ TRIES = 2
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_nothing_that_was_answered_is_lost(fault: str, tmp_path: Path) -> None:
     row = await FAULTS[fault](tmp_path, TRIES)
-    assert row.answered > 40 * TRIES
+    assert row.answered > 40, "there was no load"
     assert (row.lost, row.out_of_order) == (0, 0), row
 
 
