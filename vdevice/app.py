@@ -25,7 +25,8 @@ from vdevice.config import Config, load
 from vdevice.dispatch.dispatcher import Dispatcher
 from vdevice.dispatch.sender import Sender
 from vdevice.errors import ConfigError, OutboxFailingError
-from vdevice.modbus.server import Connected, DeviceServer
+from vdevice.modbus.connection import Connected
+from vdevice.modbus.server import DeviceServer
 from vdevice.modbus.unit import Unit
 from vdevice.model import Stored
 from vdevice.outbox.api import Role, open_outbox

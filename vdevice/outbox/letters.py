@@ -15,6 +15,9 @@ from vdevice.outbox.records import Ledger
 Row = dict[str, Any]
 """One event with all that is known of it; `seq` finds it again."""
 
+EVENT = ("id", "target", "value", "accepted_at", "source_connection", "source_parameter", "source_value", "description")
+"""What of a row is the event itself, in its order."""
+
 _COLUMNS = (
     "seq, id, target, state, accepted_at, since, value, source_connection, source_parameter, source_value, attempts, next_at, "
     "finished_at, http_status, error, error_text, answer, description"

@@ -13,7 +13,7 @@ from vdevice.config.edit import tag_of
 from vdevice.config.redact import without_secrets
 from vdevice.dispatch.sender import Sender
 from vdevice.errors import ConfigError, VdeviceError
-from vdevice.modbus.server import Connected
+from vdevice.modbus.connection import Connected
 from vdevice.modbus.unit import Unit
 from vdevice.web.auth import Access, Who
 from vdevice.web.views import Moment

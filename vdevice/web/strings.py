@@ -11,7 +11,7 @@ from vdevice.errors import BuildError, TextError
 from vdevice.model import Event as StoredEvent
 from vdevice.model import EventState
 from vdevice.outbox.api import Letters, open_letters
-from vdevice.outbox.letters import Row
+from vdevice.outbox.letters import EVENT, Row
 from vdevice.registers import text as texts
 from vdevice.web.call import ApiError, Call
 from vdevice.web.views import Choice, Count, Event, EventRow, StateName
@@ -95,23 +95,12 @@ async def _request(call: Call, row: Row) -> str:
     config, target = call.device.config, call.device.config.targets.get(row["target"])
     if target is None:
         return ""
-    names = (
-        "id",
-        "target",
-        "value",
-        "accepted_at",
-        "source_connection",
-        "source_parameter",
-        "source_value",
-        "description",
-    )
-    event = StoredEvent(*(row[name] for name in names))
+    event = StoredEvent(*(row[name] for name in EVENT))
     try:
         request = await asyncio.to_thread(http.build, config, target, event, time.time())
     except BuildError as error:
         return str(error)
-    shown = request.head() + request.body.decode("utf-8", "backslashreplace")
-    return masking.mask(target, shown).replace("\r\n", "\n")
+    return masking.shown(target, request)
 
 
 async def replay(call: Call) -> Count:

@@ -12,7 +12,6 @@ from vdevice.outbox import archive
 from vdevice.outbox.api import open_letters
 from vdevice.web.call import ApiError, Call
 from vdevice.web.views import (
-    Connection,
     Count,
     NewToken,
     Session,
@@ -30,7 +29,7 @@ async def read(call: Call) -> System:
     device = call.device
     size, oldest = await asyncio.to_thread(_outbox, call)
     return System(
-        [Connection(*one) for one in device.connected()],
+        list(device.connected()),
         list(device.history),
         list(device.lines),
         size,

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import structlog
 
 from vdevice import __version__
-from vdevice.config import Config, Target
-from vdevice.config.edit import CHAT, Settings, settings_of, tag_of, with_target
+from vdevice.config import Target
+from vdevice.config.edit import Settings, settings_of, tag_of, with_target
 from vdevice.config.load import parse
 from vdevice.errors import BuildError, TextError
 from vdevice.modbus.pdu import Refused
@@ -32,6 +32,7 @@ from vdevice.web.views import (
     Written,
 )
 from vdevice.webhooks import http, masking
+from vdevice.webhooks.request import Request
 
 log = structlog.get_logger()
 
@@ -117,40 +118,31 @@ def _save(call: Call, tag: str, changes: list[Change], what: str) -> Saved:
     return save_text(call, tag, what, changed, targets=[number for number, _, _ in changes])
 
 
-def _draft(call: Call) -> tuple[Config, Target, Event]:
-    """Return the config with the settings of a draft, and an event with its sample. Raises ConfigError, ApiError."""
+async def _drafted(call: Call) -> tuple[Target, Request]:
+    """Return the target that unsaved settings make, and its request for the sample. Raises ConfigError, ApiError."""
     draft, number = call.take(Draft), call.target
     path, text = call.file()
     text = edited(text, lambda old: with_target(old, number, draft.settings, draft.source))
     config = parse(text, path.resolve().parent)
-    now = time.time()
-    target = config.targets[number]
+    target, now = config.targets[number], time.time()
     event = Event(
         new_event_id(now), number, draft.value, now, config.client_name(call.address), target.name, draft.value
     )
-    return config, target, event
+    try:
+        return target, await asyncio.to_thread(http.build, config, target, event, now)
+    except BuildError as error:
+        raise ApiError(422, str(error)) from None
 
 
 async def render(call: Call) -> Rendered:
     """Show the request that unsaved settings would make of a sample string; problems are those of `vdevice check`."""
-    config, target, event = _draft(call)
-    try:
-        request = await asyncio.to_thread(http.build, config, target, event, time.time())
-    except BuildError as error:
-        raise ApiError(422, str(error)) from None
-    shown = masking.mask(target, request.head() + request.body.decode("utf-8", "backslashreplace"))
-    if target.method in CHAT:
-        shown = shown.replace(urlsplit(target.url.reveal()).path, masking.MASK)
-    return Rendered(shown.replace("\r\n", "\n"))
+    target, request = await _drafted(call)
+    return Rendered(masking.shown(target, request))
 
 
 async def test(call: Call) -> Tried:
     """Send a sample string with unsaved settings now, once, past the outbox; return the answer."""
-    config, target, event = _draft(call)
-    try:
-        request = await asyncio.to_thread(http.build, config, target, event, time.time())
-    except BuildError as error:
-        raise ApiError(422, str(error)) from None
+    target, request = await _drafted(call)
     log.info("audit", who=call.who.name, address=call.address, what="tested", targets=[target.number])
     started = time.monotonic()
     headers, outcome = await call.device.sender.answer(target, request)

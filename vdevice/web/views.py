@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from vdevice.modbus.connection import Connected
 from vdevice.web.auth import Role
 
 StateName = Literal["waiting", "delivered", "failed", "discarded"]
@@ -195,17 +196,6 @@ class ModbusAnswer(msgspec.Struct, frozen=True):
     words: str
 
 
-class Connection(msgspec.Struct, frozen=True):
-    """A Modbus connection. `last_error` is the last exception code that it got, 0 for none."""
-
-    address: str
-    name: str
-    role: str
-    since: float
-    requests: int
-    last_error: int
-
-
 class Moment(msgspec.Struct, frozen=True, array_like=True):
     """One sample of the last hour: time, strings accepted and delivered since the one before, waiting, latency in ms."""
 
@@ -219,7 +209,7 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
 class System(msgspec.Struct, frozen=True):
     """What the device's view shows beside its state."""
 
-    connections: list[Connection]
+    connections: list[Connected]
     history: list[Moment]
     log: list[str]
     outbox_bytes: int

@@ -4,6 +4,7 @@ import base64
 from urllib.parse import urlsplit
 
 from vdevice.config import Target
+from vdevice.webhooks.request import Request
 
 MASK = "***"
 
@@ -13,6 +14,11 @@ def mask(target: Target, words: str) -> str:
     for secret in _hidden(target) if words else ():
         words = words.replace(secret, MASK)
     return words
+
+
+def shown(target: Target, request: Request) -> str:
+    """Return a whole request as it may be shown, lines ended by LF."""
+    return mask(target, request.head() + request.body.decode("utf-8", "backslashreplace")).replace("\r\n", "\n")
 
 
 def mask_bytes(target: Target, answer: bytes) -> bytes:

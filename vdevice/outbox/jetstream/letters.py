@@ -15,7 +15,7 @@ from vdevice.outbox.jetstream.broker import Broker, BrokerError, Kept, Message
 from vdevice.outbox.jetstream.documents import Letter, Progress
 from vdevice.outbox.jetstream.names import Names
 from vdevice.outbox.jetstream.results import Results
-from vdevice.outbox.letters import Row
+from vdevice.outbox.letters import EVENT, Row
 
 CONNECT = 5.0
 """Seconds that NATS may take to be there."""
@@ -177,17 +177,7 @@ def _ended(kept: Kept) -> Row:
 def event_of(row: Row) -> documents.Waiting:
     """Return the document of a row's event; what was delayed is not any more."""
     replayed_at = row["since"] if row["since"] != row["accepted_at"] else 0.0
-    names = (
-        "id",
-        "target",
-        "value",
-        "accepted_at",
-        "source_connection",
-        "source_parameter",
-        "source_value",
-        "description",
-    )
-    return documents.Waiting(**{name: row[name] for name in names}, replayed_at=replayed_at)
+    return documents.Waiting(**{name: row[name] for name in EVENT}, replayed_at=replayed_at)
 
 
 def letter_of(row: Row, state: EventState, finished_at: float, reason: str = "") -> Letter:

@@ -1,0 +1,257 @@
+"""One Modbus/TCP connection: its requests, their limits, and answers in the order of the requests.
+
+Theory of operation. Each connection is one queue of requests that were received and not answered yet. Writes that
+store strings are begun as soon as they stand behind nothing but such writes, so that many of them share a commit; every
+other request is executed when all before it have been answered, so that it sees what they did. Answers leave from the
+head of the queue. pymodbus listens; docs/decisions/0001 says why its own request handler is not used.
+"""
+
+import asyncio
+import socket
+import time
+from collections import deque
+from typing import Any, Protocol, cast
+
+import msgspec
+import structlog
+from pymodbus.constants import ExcCodes
+
+from vdevice.modbus import frames, pdu
+from vdevice.modbus.frames import Frame, FrameError
+from vdevice.modbus.tls import role_of
+from vdevice.modbus.unit import Unit
+from vdevice.modbus.writes import Client, Pending
+
+BUSY_ABOVE = 16
+"""Requests of one connection that may wait; further ones get exception 06."""
+
+PAUSE_ABOVE = 64
+"""Requests, the refused ones among them, above which a connection is not read."""
+
+log = structlog.get_logger()
+
+
+class Host(Protocol):
+    """What a connection asks of its server."""
+
+    unit: Unit
+
+    def admit(self, connection: "Connection") -> str:
+        """Take it in, or return why it may not stay."""
+
+    def released(self, connection: "Connection") -> None:
+        """Forget it."""
+
+    def may_ask(self, client: Client) -> bool:
+        """Count a request, and tell whether it is within the client's rate."""
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """A connection as the page shows it: `since` in UTC seconds, `last_error` the last exception code, 0 for none."""
+
+    address: str
+    name: str
+    role: str
+    since: float
+    requests: int
+    last_error: int
+
+
+class _Waiting:
+    """One request in a connection's queue: not begun, pending in the outbox, or answered but not yet at the head."""
+
+    __slots__ = ("answer", "frame", "pending")
+
+    def __init__(self, frame: Frame, answer: bytes | None = None) -> None:
+        self.frame = frame
+        self.pending: Pending | None = None
+        self.answer = answer
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection. `unique_id`, `listener`, `callback_disconnected` and `close` are what pymodbus asks for."""
+
+    def __init__(self, server: Host) -> None:
+        self.unique_id = str(id(self))
+        self.listener: Any = None
+        self._server = server
+        self._unit = server.unit
+        self._buffer = bytearray()
+        self._queue: deque[_Waiting] = deque()
+        self._paused = False
+        self._write_paused = False
+        self._ending = False
+        self._pumping = False
+        self.last_seen = time.monotonic()
+        self.since = time.time()
+        self.requests = 0
+        self.last_error = 0
+        self.partial_since: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection in, or end it where it may not stay."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.address = str((transport.get_extra_info("peername") or ("unknown",))[0])
+        self._role = role_of(transport.get_extra_info("ssl_object"))
+        self._client = self._unit.client(self.address, self._role)
+        handle = transport.get_extra_info("socket")
+        if handle is not None:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        reason = self._server.admit(self)
+        if reason:
+            self._end(reason)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Forget the connection; what it stored stays stored."""
+        self._ending = True
+        self._server.released(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Queue the frames that are whole."""
+        if self._ending:
+            return
+        self.last_seen = time.monotonic()
+        self._buffer += data
+        self._read()
+
+    def eof_received(self) -> bool:
+        """Answer what was received before closing: the client may still read."""
+        self._ending = True
+        self._close_when_answered()
+        # TLS knows no half of a connection.
+        return self._role is None
+
+    def pause_writing(self) -> None:
+        """Read nothing while the client does not read its answers."""
+        self._write_paused = True
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """Go on reading."""
+        self._write_paused = False
+        self._regulate()
+        self._read()
+
+    def callback_disconnected(self, _exc: Exception | None) -> None:
+        """Pymodbus' word for the end of a listener's connections; `drain` ends ours."""
+
+    def close(self) -> None:
+        """Close at once; what was received is executed, and not answered."""
+        self._ending = True
+        self._transport.close()
+
+    def finish(self) -> None:
+        """Receive nothing more, answer what was received, then close."""
+        self._ending = True
+        self._transport.pause_reading()
+        self._close_when_answered()
+
+    def _end(self, reason: str) -> None:
+        log.warning("connection closed", client=self._client.name, reason=reason)
+        self.finish()
+
+    def connected(self) -> Connected:
+        """Return what the page shows of this connection."""
+        return Connected(self.address, self._client.name, self._role or "", self.since, self.requests, self.last_error)
+
+    def renew(self) -> None:
+        """Take the client's name, rights and rate anew, from another config."""
+        self._client = self._unit.client(self.address, self._role)
+
+    def expire(self, now: float, idle: float, frame: float) -> None:
+        """Close if idle or holding half a frame for too long; limits in seconds, 0 = none."""
+        if self._ending or self._queue:
+            return
+        if frame and self.partial_since and now - self.partial_since > frame:
+            self._end(f"a frame did not arrive whole within {frame:g} s")
+        elif idle and now - self.last_seen > idle:
+            self._end(f"idle for {idle:g} s")
+
+    def _read(self) -> None:
+        """Queue the whole frames of the buffer while there is room."""
+        try:
+            while not self._paused:
+                frame = frames.take(self._buffer)
+                if frame is None:
+                    break
+                self._accept(frame)
+        except FrameError as error:
+            self._buffer.clear()
+            self._end(str(error))
+        self.partial_since = (self.partial_since or time.monotonic()) if self._buffer and not self._paused else None
+
+    def _accept(self, frame: Frame) -> None:
+        busy = len(self._queue) >= BUSY_ABOVE or not self._server.may_ask(self._client)
+        refusal = pdu.exception(frame.pdu[0], ExcCodes.DEVICE_BUSY) if busy else None
+        self._queue.append(_Waiting(frame, refusal))
+        self._pump()
+        self._regulate()
+
+    def _regulate(self) -> None:
+        paused = self._write_paused or len(self._queue) > PAUSE_ABOVE
+        if paused == self._paused:
+            return
+        self._paused = paused
+        if paused:
+            self._transport.pause_reading()
+        elif not self._ending:
+            self._transport.resume_reading()
+
+    def _pump(self) -> None:
+        """Begin what may be begun, answer what is at the head and done."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            answers = []
+            self._begin()
+            while self._queue and (answer := self._answer(self._queue[0])) is not None:
+                answers.append(frames.encode(self._queue.popleft().frame, answer))
+                if answer[0] & 0x80:
+                    self.last_error = answer[1]
+                if self._queue:
+                    self._begin()
+            self.requests += len(answers)
+            if answers and not self._transport.is_closing():
+                self._transport.write(b"".join(answers))
+        finally:
+            self._pumping = False
+
+    def _begin(self) -> None:
+        for index, waiting in enumerate(self._queue):
+            if waiting.pending or waiting.answer is not None:
+                if waiting.pending and not self._unit.stores(waiting.frame.pdu):
+                    return
+                continue
+            if index and not self._unit.stores(waiting.frame.pdu):
+                return
+            answer = self._unit.begin(waiting.frame.unit, waiting.frame.pdu, self._client)
+            if isinstance(answer, bytes):
+                waiting.answer = answer
+            else:
+                waiting.pending = answer
+                answer.stored.add_done_callback(self._stored)
+                if not self._unit.stores(waiting.frame.pdu):
+                    return
+
+    def _stored(self, _future: asyncio.Future[Any]) -> None:
+        self._pump()
+        was_paused = self._paused
+        self._regulate()
+        if was_paused and not self._paused:
+            self._read()
+        if self._ending:
+            self._close_when_answered()
+
+    def _answer(self, waiting: _Waiting) -> bytes | None:
+        if waiting.answer is None and waiting.pending and waiting.pending.stored.done():
+            return self._unit.end(waiting.frame.pdu[0], waiting.pending)
+        return waiting.answer
+
+    def _close_when_answered(self) -> None:
+        if self._paused:
+            # Frames that were received while too many waited are still owed an answer.
+            self._paused = False
+            self._read()
+        if not self._queue and not self._transport.is_closing():
+            self._transport.close()
