@@ -5,12 +5,16 @@ the disk: the outbox keeps the counters and puts them here.
 """
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from vdevice.model import TARGETS, ErrorCode, Outcome, TargetStatus, Verdict
+
+TRIES = 5000
+"""The last attempts of all targets, which are kept for whoever looks at a string."""
 
 
 class TargetState(msgspec.Struct):
@@ -59,6 +63,15 @@ class TargetState(msgspec.Struct):
         return TargetStatus.QUEUED if self.queued > 0 else TargetStatus.IDLE
 
 
+class Try(NamedTuple):
+    """One attempt that this process made: `at` in UTC seconds, how long it took, and what came of it."""
+
+    event_id: str
+    at: float
+    seconds: float
+    outcome: Outcome
+
+
 class Board:
     """All targets, and the device's own figures. `waiting` counts what the outbox holds for all targets."""
 
@@ -70,6 +83,7 @@ class Board:
         self.outbox_full = False
         self.outbox_failing = False
         self.delivering = False
+        self.tries: deque[Try] = deque(maxlen=TRIES)
 
     @property
     def uptime(self) -> int:

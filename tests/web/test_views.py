@@ -25,7 +25,7 @@ async def test_every_string_is_seen_filtered_opened_and_replayed(recorder: Recor
         await expect(rows).to_have_count(1)
         await rows.first.focus()
         await page.keyboard.press("Enter")
-        for words in ("<b>second</b>", "3c62 3e73", "POST /hook HTTP/1.1", "gone", "HTTP 404"):
+        for words in ("<b>second</b>", "3c62 3e73", "POST /hook HTTP/1.1", "gone", "HTTP 404", "Attempts", " ms:"):
             await expect(page.locator("dialog")).to_contain_text(words)
         await page.get_by_role("button", name="Close").click()
         await rows.first.get_by_role("checkbox").check()

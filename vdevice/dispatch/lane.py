@@ -14,7 +14,7 @@ import aiolimiter
 import msgspec
 import structlog
 
-from vdevice.board import Board
+from vdevice.board import Board, Try
 from vdevice.clock import Clock, is_before
 from vdevice.config import Target
 from vdevice.dispatch import backoff
@@ -236,10 +236,12 @@ class Lane:
         state = self._state
         state.sending += 1
         state.attempts = stored.attempts
+        at, started = time.time(), time.monotonic()
         try:
             outcome = await self._attempt(self.target, stored)
         finally:
             state.sending -= 1
+        self._board.tries.append(Try(stored.event.id, at, time.monotonic() - started, outcome))
         self._board.attempted(stored.event.target, outcome, stored.attempts + 1)
         self._count_failures(outcome)
         return outcome

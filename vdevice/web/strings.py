@@ -7,6 +7,7 @@ from typing import TypeVar, get_args
 
 import structlog
 
+from vdevice.board import Try
 from vdevice.errors import BuildError, TextError
 from vdevice.model import Event as StoredEvent
 from vdevice.model import EventState
@@ -14,7 +15,7 @@ from vdevice.outbox.api import Letters, open_letters
 from vdevice.outbox.letters import EVENT, Row
 from vdevice.registers import text as texts
 from vdevice.web.call import ApiError, Call
-from vdevice.web.views import Choice, Count, Event, EventRow, StateName
+from vdevice.web.views import Attempt, Choice, Count, Event, EventRow, StateName
 from vdevice.webhooks import http, masking
 
 MOST = 10_000
@@ -87,8 +88,24 @@ async def read(call: Call) -> Event:
         registers = texts.encode(row["value"], texts.coding_of(target)).hex(" ", 2)
     except TextError:
         registers = ""
-    answer = (row["answer"] or b"").decode("utf-8", "replace")
-    return Event(_view(row), row["source_value"], row["description"], registers, await _request(call, row), answer)
+    return Event(
+        _view(row),
+        row["source_value"],
+        row["description"],
+        registers,
+        await _request(call, row),
+        _text(row["answer"] or b""),
+        [_attempt(one) for one in call.device.board.tries if one.event_id == wanted],
+    )
+
+
+def _attempt(one: Try) -> Attempt:
+    outcome = one.outcome
+    return Attempt(one.at, int(one.seconds * 1000), outcome.http_status, outcome.text, _text(outcome.answer))
+
+
+def _text(answer: bytes) -> str:
+    return answer.decode("utf-8", "replace")
 
 
 async def _request(call: Call, row: Row) -> str:

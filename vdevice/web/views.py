@@ -146,6 +146,16 @@ class EventRow(msgspec.Struct, frozen=True):
     source_parameter: str
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """An attempt since this process started: when, how long it took, and what came of it."""
+
+    at: float
+    ms: int
+    http_status: int
+    text: str
+    answer: str
+
+
 class Event(msgspec.Struct, frozen=True):
     """A string whole: with its registers in hex as the target's format has them, the request of now, and the last answer."""
 
@@ -155,6 +165,7 @@ class Event(msgspec.Struct, frozen=True):
     registers: str
     request: str
     answer: str
+    attempts: list[Attempt]
 
 
 class Choice(msgspec.Struct, frozen=True):

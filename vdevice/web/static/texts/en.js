@@ -17,7 +17,7 @@ export const en = {
   "field follow_redirects": "Follow redirects", "field raw_variables": "Variables unescaped", "field debug": "Strings in the log", "field tls_ca": "CA file", "field tls_cert": "Certificate file", "field tls_key": "Key file", "field proxy": "Proxy",
   "kept, not shown": "kept, not shown", "changed meanwhile": "vdevice.toml was changed meanwhile by somebody else. Nothing was saved yet.", "not saved": "There are changes that are not saved.",
   "column time": "Accepted", "column target": "Target", "column state": "State", "column string": "String", "column tries": "Tries", "column outcome": "Outcome", "column source": "Source", "column next": "Next try", "column id": "Id",
-  "column registers": "Registers, hex", "column request": "Request, as it would be now", "column answer": "Last answer",
+  "column attempts": "Attempts since the device started", "column registers": "Registers, hex", "column request": "Request, as it would be now", "column answer": "Last answer",
   waiting: "waiting", delivered: "delivered", failed: "failed", discarded: "discarded", "replay {0}": "{0} queued again.", "discard {0}": "{0} discarded.", "discard all?": "Discard all dead letters that fit?", "no strings": "No strings yet. Write one from the PLC, or from Registers.",
   "be the PLC": "Be the PLC", "written {0}": "answered: {0} registers are written", "no points": "No points yet. They and their rules stand in vdevice.toml as [[points]] and [[rules]].", "what if": "What if", "no rule": "No rule watches this point.",
   "field folder": "Folder", "field source": "Source", "field map": "Value → text", "field template": "Text", "field destinations": "Destinations", "field delay": "Delay, s", "field min_interval": "Not more often than, s",

@@ -101,6 +101,8 @@ function Detail({ one, close }) {
   ];
   return html`<dialog ref=${dialog} onClose=${close} aria-labelledby="detail-title"><h2 id="detail-title">target/${row.target}</h2>
     <dl>${facts.filter(([, value]) => value).map(([name, value]) => html`<dt>${t(`column ${name}`)}</dt><dd>${value}</dd>`)}</dl>
+    ${one.attempts.length > 0 && html`<h3>${t("column attempts")}</h3><ol>${one.attempts.map((each) => html`<li>${moment(each.at)}, ${each.ms} ms:
+      ${each.http_status ? `HTTP ${each.http_status}` : ""} ${each.text} <code>${each.answer.slice(0, 120)}</code></li>`)}</ol>`}
     ${[["registers", one.registers], ["request", one.request], ["answer", one.answer]].map(([name, text]) => text && html`<h3>${t(`column ${name}`)}</h3><pre tabindex="0">${text}</pre>`)}
     <form method="dialog"><button class="main">${t("Close")}</button></form></dialog>`;
 }
