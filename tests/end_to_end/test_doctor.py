@@ -14,6 +14,7 @@ from tests.end_to_end.test_command_line import configure, running, vdevice
 from tests.support import Recorder
 from vdevice.cli.certs import init
 from vdevice.outbox import database
+from vdevice.web.auth import Access
 
 
 async def findings(folder: Path, code: int) -> dict[str, list[tuple[str, str]]]:
@@ -103,6 +104,16 @@ async def test_a_damaged_outbox_is_found(recorder: Recorder, tmp_path: Path) -> 
         raw.write(os.urandom(20_000))
     found = await findings(tmp_path, 1)
     assert any(state == "problem" and "damaged" in words for state, words in found["outbox"])
+
+
+async def test_a_page_that_is_open_to_others_needs_a_password(tmp_path: Path) -> None:
+    (tmp_path / "vdevice.toml").write_text('[modbus]\nlisten = "127.0.0.1:0"\n[web]\nlisten = "0.0.0.0:0"\n')
+    assert (await findings(tmp_path, 1))["web.listen"][1] == (
+        "problem",
+        "it is open to others without a password; run `vdevice passwd`",
+    )
+    Access(tmp_path).set_password("admin", "long enough", "admin")
+    assert len((await findings(tmp_path, 0))["web.listen"]) == 1
 
 
 async def test_the_end_of_certificates_is_named(tmp_path: Path) -> None:

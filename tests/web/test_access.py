@@ -217,6 +217,21 @@ async def passwd(folder: Path, password: str, code: int = 0) -> str:
     return await vdevice("passwd", folder=folder, code=code, given=f"{password}\n")
 
 
+async def test_every_change_is_in_the_log_with_who_and_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with served(tmp_path) as (browser, _):
+        await browser.sign_in()
+        _, settings = await browser.ask("GET", "api/v1/targets/7")
+        await browser.ask("PUT", "api/v1/targets/7", settings)
+        await browser.ask("POST", "api/v1/targets/7/pause")
+        await browser.ask("POST", "api/v1/targets/7/test", {"settings": settings["settings"], "value": "x"})
+        await browser.ask("POST", "api/v1/strings/discard", {"everything": True})
+        await browser.ask("POST", "api/v1/tokens", {"name": "scada"})
+        await browser.ask("DELETE", f"api/v1/targets/7?tag={(await browser.ask('GET', 'api/v1/config'))[1]['tag']}")
+    said = [line for line in capsys.readouterr().out.splitlines() if "audit" in line]
+    for what in ("signed in", "saved", "paused", "tested", "discarded", "token made", "cleared"):
+        assert [line for line in said if what in line and "who=admin" in line], what
+
+
 async def test_a_person_signs_in_and_out(opened: Opened, tmp_path: Path) -> None:
     Access(tmp_path).set_password("admin", PASSWORD, "admin")
     async with opened(TARGET) as (page, _):

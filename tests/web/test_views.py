@@ -34,6 +34,28 @@ async def test_every_string_is_seen_filtered_opened_and_replayed(recorder: Recor
         assert recorder.bodies()[-1] == b"<b>second</b>"
 
 
+async def test_all_dead_letters_that_fit_are_replayed_or_discarded(recorder: Recorder, opened: Opened) -> None:
+    recorder.reply = lambda n: answer(404 if n < 6 else 200, "gone")
+    async with opened(target(recorder), path="#activity") as (page, app), peer(app.address) as plc:
+        for text in ("alpha 1", "alpha 2", "alpha 3", "beta 1", "beta 2", "beta 3"):
+            await plc.ask(fc16(7000, text))
+        page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
+        rows = page.locator(".string:not(.head)")
+        await page.get_by_label("State").select_option("failed")
+        await page.get_by_label("Search").fill("alpha")
+        await expect(rows).to_have_count(3)
+        await page.get_by_role("button", name="Replay all that fit").click()
+        await until(lambda: app.board.targets[7].delivered == 3)
+        await page.get_by_label("Search").fill("")
+        await expect(rows).to_have_count(3)
+        await page.get_by_label("Reason").fill("too late")
+        await page.get_by_role("button", name="Discard all that fit").click()
+        await expect(rows).to_have_count(0)
+        await page.get_by_label("State").select_option("discarded")
+        await expect(rows.first).to_contain_text("too late")
+        assert recorder.bodies()[-3:] == [b"alpha 1", b"alpha 2", b"alpha 3"]
+
+
 async def test_registers_are_live_and_one_can_be_the_plc(recorder: Recorder, opened: Opened) -> None:
     async with opened(target(recorder), path="#registers") as (page, _):
         await page.get_by_label("Block").select_option("7")

@@ -25,6 +25,7 @@ from vdevice.errors import VdeviceError
 from vdevice.model import EventState
 from vdevice.outbox import database
 from vdevice.outbox.api import open_letters
+from vdevice.web.auth import LOOPBACK, Access
 
 LEAST_FREE = 200 * 2**20
 """Bytes of disk below which the outbox is in danger: some 100,000 long strings."""
@@ -55,6 +56,8 @@ def doctor(*, config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int
     findings += [*_permissions(config, loaded), _port("modbus.listen", loaded.modbus.listen)]
     if loaded.modbus.tls:
         findings += [_port("modbus.tls.listen", loaded.modbus.tls.listen), *_certificates(loaded.modbus.tls)]
+    if loaded.web.enabled:
+        findings += [_port("web.listen", loaded.web.listen), *_page(config, loaded)]
     findings += [*_outbox(loaded), *asyncio.run(_targets(loaded))]
     if as_json:
         print_json(findings)
@@ -89,6 +92,11 @@ def _port(what: str, listen: Listen) -> Finding:
     except OSError as error:
         return Finding(what, "problem", f"{listen} cannot be listened on ({error.strerror})")
     return Finding(what, "ok", f"{listen} is free")
+
+
+def _page(path: Path, config: Config) -> Iterator[Finding]:
+    if config.web.listen.host not in LOOPBACK and Access(path.resolve().parent).is_open:
+        yield Finding("web.listen", "problem", "it is open to others without a password; run `vdevice passwd`")
 
 
 def _certificates(tls: Tls) -> Iterator[Finding]:

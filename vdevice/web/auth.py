@@ -19,6 +19,9 @@ from vdevice.errors import VdeviceError
 
 Role = Literal["viewer", "admin"]
 FILE = "vdevice.users.json"
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts on which the page may listen without a password."""
+
 SESSION = 12 * 3600.0
 """Seconds without a request after which a session ends."""
 

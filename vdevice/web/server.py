@@ -24,7 +24,7 @@ from vdevice.config import Config
 from vdevice.config.schema import Listen
 from vdevice.errors import ConfigError, VdeviceError
 from vdevice.web import live, metrics, openapi
-from vdevice.web.auth import EVERYBODY, Access, ThrottledError, Who
+from vdevice.web.auth import EVERYBODY, LOOPBACK, Access, ThrottledError, Who
 from vdevice.web.call import ApiError, Call, Device, problems_of
 from vdevice.web.routes import ROUTES, Route
 from vdevice.web.views import Login, Problem, Session
@@ -33,7 +33,6 @@ STATIC = Path(__file__).parent / "static"
 COOKIE = "vdevice"
 MOST_BODY = 256 * 1024
 SAFE = frozenset({"GET", "HEAD"})
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = structlog.get_logger()

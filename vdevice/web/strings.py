@@ -142,7 +142,9 @@ async def _end(call: Call, what: str, states: list[EventState], end: Callable[[L
         else:
             # Everything is all dead letters; what waits is discarded by its id only.
             rows = _holding(letters.select([EventState.FAILED], choice.target, -1), choice.text)
-        return end(letters, [row for row in rows if row["state"] in states], choice.reason)
+        # The oldest first: what was written first goes out first again.
+        fitting = sorted((row for row in rows if row["state"] in states), key=lambda row: row["seq"])
+        return end(letters, fitting, choice.reason)
 
     count = await _with_letters(call, work)
     log.info("audit", who=call.who.name, address=call.address, what=what, strings=count)

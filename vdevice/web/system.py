@@ -5,6 +5,7 @@ import io
 
 import structlog
 
+from vdevice.config import Config
 from vdevice.config.edit import tag_of
 from vdevice.config.redact import without_secrets
 from vdevice.errors import VdeviceError
@@ -34,10 +35,22 @@ async def read(call: Call) -> System:
         list(device.lines),
         size,
         oldest,
-        device.config.outbox.max_messages,
+        _limits(device.config),
         device.address,
         device.tls_address,
     )
+
+
+def _limits(config: Config) -> dict[str, str]:
+    """Return the limits that hold now, by the settings' own names; those that are off are left out."""
+    modbus, names = (
+        config.modbus,
+        ("max_connections", "max_connections_per_address", "idle_timeout", "frame_timeout", "rate"),
+    )
+    limits = {f"modbus.{name}": f"{value:g}" for name in names if (value := getattr(modbus, name))}
+    if modbus.allow:
+        limits["modbus.allow"] = ", ".join(map(str, modbus.allow))
+    return {**limits, "outbox.max_messages": str(config.outbox.max_messages)}
 
 
 def _outbox(call: Call) -> tuple[int, float]:

@@ -225,7 +225,7 @@ class System(msgspec.Struct, frozen=True):
     log: list[str]
     outbox_bytes: int
     oldest_waiting: float
-    max_messages: int
+    limits: dict[str, str]
     modbus: str
     modbus_tls: str
 

@@ -49,8 +49,8 @@ export function Device() {
   const one = device.value;
   const facts = [
     ["version", one.version], ["uptime", `${number.format(one.uptime)} s`], ["Modbus", found.modbus], ["Modbus TLS", found.modbus_tls],
-    ["waiting", `${number.format(one.waiting)} / ${number.format(found.max_messages)}`], ["outbox size", `${number.format(Math.round(found.outbox_bytes / 1024))} KiB`],
-    ["oldest", found.oldest_waiting ? moment(found.oldest_waiting) : "–"], ["config", one.config],
+    ["waiting", number.format(one.waiting)], ["outbox size", `${number.format(Math.round(found.outbox_bytes / 1024))} KiB`],
+    ["oldest", found.oldest_waiting ? moment(found.oldest_waiting) : "–"], ["config", one.config], ...Object.entries(found.limits),
   ];
   const rate = (index) => found.history.map((sample) => Math.round((sample[index] / EVERY) * 10) / 10);
   return html`<div class="columns">
