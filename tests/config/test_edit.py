@@ -60,6 +60,14 @@ def test_a_secret_can_be_replaced_and_removed() -> None:
     assert "bearer_token" not in with_target(TEXT, 7, settings)
 
 
+def test_the_url_of_a_chat_is_not_shown_by_way_of_another_method() -> None:
+    settings = settings_of(TEXT, 8)
+    assert settings
+    assert with_target(TEXT, 8, {**settings, "method": "mattermost"}) == TEXT.replace('"slack"', '"mattermost"')
+    with pytest.raises(KeyError, match="url"):
+        with_target(TEXT, 8, {**settings, "method": "post-raw"})
+
+
 def test_a_copy_takes_the_secrets_along_and_a_cleared_target_is_gone() -> None:
     settings = settings_of(TEXT, 7)
     assert settings

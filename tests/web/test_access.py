@@ -245,6 +245,23 @@ async def test_a_person_signs_in_and_out(opened: Opened, tmp_path: Path) -> None
         await expect(page.get_by_label("Password")).to_be_visible()
 
 
+async def test_a_viewer_sees_the_page_without_what_changes(opened: Opened, tmp_path: Path) -> None:
+    Access(tmp_path).set_password("admin", PASSWORD, "admin")
+    Access(tmp_path).set_password("guest", PASSWORD, "viewer")
+    async with opened(TARGET) as (page, app):
+        await page.get_by_label("Name").fill("guest")
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.keyboard.press("Enter")
+        await page.locator('[data-number="7"]').dblclick()
+        await expect(page.get_by_label("URL", exact=True)).to_have_value("http://127.0.0.1:9/")
+        for name in ("Save", "Test: send it now"):
+            await expect(page.get_by_role("button", name=name)).to_have_count(0)
+        for view, name in (("registers", "Write"), ("device", "Make"), ("activity", "Replay (0)")):
+            await page.goto(f"http://{app.page_address}/#{view}")
+            await page.wait_for_timeout(300)
+            await expect(page.get_by_role("button", name=name)).to_have_count(0)
+
+
 SCRIPT = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 

@@ -66,6 +66,9 @@ def with_target(text: str, number: int, settings: Settings | None, source: int |
     if settings is None:
         targets.pop(name, None)
         return tomlkit.dumps(document)
+    if settings.get("url") == KEPT and kept.get("method") in CHAT and settings.get("method") not in CHAT:
+        # With another method the URL would be shown.
+        raise KeyError("url")
     wanted = _filled(settings, kept)
     if name not in targets:
         targets[name] = tomlkit.table()

@@ -55,7 +55,7 @@ ROUTES = (
     Route("PUT", "/targets/{number}", targets.save, "admin", Saved, TargetSettings),
     Route("DELETE", "/targets/{number}", targets.clear, "admin", Saved, query=("tag",)),
     Route("POST", "/targets/{number}/copy", targets.copy, "admin", Saved, Copy),
-    Route("POST", "/targets/{number}/render", targets.render, "viewer", Rendered, Draft),
+    Route("POST", "/targets/{number}/render", targets.render, "admin", Rendered, Draft),
     Route("POST", "/targets/{number}/test", targets.test, "admin", Tried, Draft),
     Route("POST", "/targets/{number}/write", targets.write_string, "admin", Written, Write),
     Route("POST", "/targets/{number}/pause", targets.pause, "admin", Count),

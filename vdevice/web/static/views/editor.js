@@ -56,7 +56,7 @@ export function Editor({ number, close }) {
     }).catch((problem) => { notice.value = problem.message; close(); });
   }, []);
   useEffect(() => {
-    if (!settings) return undefined;
+    if (!settings || !isAdmin.value) return undefined;
     const wait = setTimeout(() => ask("POST", `targets/${number}/render`, { settings: cleaned(settings), value: sample })
       .then((answer) => setPreview({ text: answer.text, problems: [], words: "" }))
       .catch((problem) => setPreview({ text: "", problems: problem.problems, words: problem.problems.length ? "" : problem.message })), 150);
@@ -147,14 +147,14 @@ export function Editor({ number, close }) {
           <${Secret} name="proxy" ...${shared} />
         </details>
       </div>
-      <section class="preview" aria-label=${t("Preview")}>
+      ${isAdmin.value && html`<section class="preview" aria-label=${t("Preview")}>
         <label>${t("Sample string")}<input value=${sample} onInput=${(e) => setSample(e.target.value)} /></label>
         <pre tabindex="0">${preview.text}</pre>
         <p class="problem" role="alert">${preview.words} ${elsewhere.map((one) => html`<span>${one.path}: ${one.message} </span>`)}</p>
-        ${isAdmin.value && html`<button type="button" onClick=${test}>${t("Test: send it now")}</button>`}
+        <button type="button" onClick=${test}>${t("Test: send it now")}</button>
         ${tried && html`<div class="tried" role="status"><b>${tried.http_status ? `HTTP ${tried.http_status}` : ""} ${tried.text} ${tried.ms !== undefined ? `${tried.ms} ms` : ""}</b>
           ${tried.headers && html`<pre tabindex="0">${Object.entries(tried.headers).map(([name, value]) => `${name}: ${value}`).join("\n")}\n\n${tried.answer}</pre>`}</div>`}
-      </section>
+      </section>`}
       ${conflict && html`<section class="conflict" role="alert"><p>${t("changed meanwhile")}</p>
         <div class="both"><div><h3>${t("The file now")}</h3><pre tabindex="0">${conflict}</pre></div>
         <div><h3>${t("Yours")}</h3><pre tabindex="0">${JSON.stringify(settings, null, 1)}</pre></div></div>
