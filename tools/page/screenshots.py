@@ -75,6 +75,7 @@ async def write(plc: DeviceClient) -> None:
         for number, name in enumerate(NAMES, 1):
             if number not in {OFF, 12}:
                 await plc.write(number, f"{name}: {20 + 3 * round_ + number} at press {number}".encode())
+        await asyncio.sleep(5)
     await plc.write_registers(100, b"\x42\xb9\x00\x00")
     await asyncio.sleep(1.5)
 
