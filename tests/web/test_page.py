@@ -11,8 +11,11 @@ from tests.web.pages import cell, saved, target
 
 
 async def test_all_targets_are_on_one_screen_and_live(recorder: Recorder, opened: Opened) -> None:
-    async with opened(target(recorder)) as (page, app), peer(app.address) as plc:
-        await expect(page.locator(".cell")).to_have_count(64)
+    everything = "".join(target(recorder, number) for number in range(1, 65))
+    async with opened(everything) as (page, app), peer(app.address) as plc:
+        await expect(page.locator(".cell:not(.empty)")).to_have_count(64)
+        await plc.ask(fc16(64000, "so that it has an outcome"))
+        await expect(cell(page, 64)).to_contain_text("✓ 1")
         last = await cell(page, 64).bounding_box()
         assert last
         assert last["y"] + last["height"] <= 768

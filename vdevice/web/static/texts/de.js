@@ -8,7 +8,7 @@ export const de = {
   "state idle": "gut", "state failed": "fehlgeschlagen", "state queued": "wartet", "state sending": "sendet", "state waiting to retry": "wartet auf neuen Versuch", "state paused": "angehalten", "state disabled": "ausgeschaltet", "state not configured": "nicht eingerichtet",
   "show all": "alle", "show configured": "eingerichtete", "show failed": "fehlgeschlagene", "show waiting to retry": "mit neuem Versuch", "show queued": "wartende", "show paused": "angehaltene", "show disabled": "ausgeschaltete",
   "sort number": "Nummer", "sort state": "Zustand, Schlimmstes zuerst", "sort queued": "wartend", "sort failed": "fehlgeschlagen", "sort time": "letztem Ergebnis", "sort description": "Beschreibung",
-  "targets hint": "wartend · ✓ zugestellt · ✗ fehlgeschlagen. Doppelklick oder Enter bearbeitet; Rechtsklick für mehr; Strg+C und Strg+V kopieren alle Einstellungen.",
+  "targets hint": "wartend · ✓ zugestellt · ✗ fehlgeschlagen. Doppelklick oder Enter bearbeitet, Rechtsklick für mehr.",
   Edit: "Bearbeiten", Test: "Testen", Copy: "Kopieren", Paste: "Einfügen", Enable: "Einschalten", Disable: "Ausschalten", Pause: "Anhalten", Resume: "Fortsetzen", Clear: "Leeren", queued: "wartend", delivered: "zugestellt", failed: "fehlgeschlagen", error: "Fehler",
   "copied {0}": "Ziel {0} kopiert; fügen Sie es bei einem oder mehreren ein.", "pasted {0} to {1}": "Ziel {0} bei {1} eingefügt.", "clear {0}?": "Einstellungen von {0} entfernen? Was wartet, wird zu unzustellbar.", cleared: "Geleert.",
   "test string": "Test von der Seite", "saved {0}": "Ziel {0} ist gespeichert und in Betrieb.", "Target {0}": "Ziel {0}",

@@ -7,7 +7,7 @@ export const en = {
   "state idle": "well", "state failed": "failed", "state queued": "queued", "state sending": "sending", "state waiting to retry": "waiting to retry", "state paused": "paused", "state disabled": "disabled", "state not configured": "not configured",
   "show all": "all", "show configured": "configured", "show failed": "failed", "show waiting to retry": "waiting to retry", "show queued": "queued", "show paused": "paused", "show disabled": "disabled",
   "sort number": "number", "sort state": "state, worst first", "sort queued": "queued", "sort failed": "failed", "sort time": "last outcome", "sort description": "description",
-  "targets hint": "waiting · ✓ delivered · ✗ failed. Double-click or Enter edits; right-click for more; Ctrl+C and Ctrl+V copy all settings.",
+  "targets hint": "waiting · ✓ delivered · ✗ failed. Double-click or Enter edits, right-click for more.",
   "copied {0}": "Target {0} copied; paste it onto one or several others.", "pasted {0} to {1}": "Target {0} pasted to {1}.", "clear {0}?": "Remove the settings of {0}? What waits becomes dead letters.", cleared: "Cleared.",
   "test string": "Test from the page", "saved {0}": "Target {0} is saved and in use.",
   "field description": "Description", "field enabled": "Enabled", "field method": "Method", "field url": "URL", "field parameters": "Parameters", "field content_type": "Content type", "field payload": "Payload", "field destination": "Destination",
