@@ -122,7 +122,7 @@ async def _drafted(call: Call) -> tuple[Target, Request]:
     """Return the target that unsaved settings make, and its request for the sample. Raises ConfigError, ApiError."""
     draft, number = call.take(Draft), call.target
     path, text = call.file()
-    text = edited(text, lambda old: with_target(old, number, draft.settings, draft.source))
+    text = edited(text, lambda old: with_target(old, number, draft.settings))
     config = parse(text, path.resolve().parent)
     target, now = config.targets[number], time.time()
     event = Event(

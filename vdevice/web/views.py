@@ -82,7 +82,6 @@ class Draft(msgspec.Struct, frozen=True):
 
     settings: dict[str, Any]
     value: str = ""
-    source: int | None = None
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -93,7 +92,7 @@ class Copy(msgspec.Struct, frozen=True):
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """A request as it would go out, secrets masked; `warnings` as `vdevice check` says them."""
+    """A request as it would go out, secrets masked."""
 
     text: str
 
