@@ -12,7 +12,7 @@ from email.message import Message
 from urllib.parse import urlsplit
 
 from vdevice.config.certificates import certificates
-from vdevice.config.schema import IDLE_MS, Target
+from vdevice.config.schema import CHAT, IDLE_MS, Target
 from vdevice.errors import Problem
 
 PARAMETERS = frozenset({"get", "delete", "post-urlencoded", "post-multipart"})
@@ -101,7 +101,7 @@ def _method(target: Target) -> Iterator[tuple[str, str]]:
     for key, methods in METHODS_OF.items():
         if getattr(target, key) and target.method not in methods:
             yield key, f"is not used by method {target.method}; remove it or use {', '.join(sorted(methods))}"
-    if target.payload is None and target.method in {"slack", "teams", "mattermost"}:
+    if target.payload is None and target.method in CHAT:
         yield "payload", 'is missing; write the message, like payload = "$VALUE"'
 
 

@@ -8,27 +8,20 @@ import copy
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import msgspec
 import tomlkit
 from tomlkit.items import InlineTable, Table
 
 from vdevice.config.load import tables
-from vdevice.config.schema import Target
-from vdevice.config.secret import Secret
+from vdevice.config.redact import SECRETS
+from vdevice.config.schema import CHAT
 
 KEPT = {"kept": True}
 """Stands for a secret that stays as it is."""
 
-CHAT = frozenset({"slack", "teams", "mattermost"})
-"""Methods whose URL is a secret: who has it may write into the channel."""
-
-_SECRETS = [
-    field.name
-    for field in msgspec.structs.fields(Target)
-    if Secret in (field.type, *get_args(field.type)) and field.name != "url"
-]
+_SECRETS = [key for key in SECRETS if key not in {"url", "headers"}]
+"""The settings that are secrets whatever the method is."""
 
 Settings = dict[str, Any]
 
@@ -96,7 +89,7 @@ def _raw(text: str, number: int) -> Settings | None:
 
 
 def _secret_places(table: Settings) -> list[tuple[Settings, str]]:
-    places = [(table, key) for key in _SECRETS if key in table and key != "headers"]
+    places = [(table, key) for key in _SECRETS if key in table]
     if table.get("method") in CHAT and "url" in table:
         places.append((table, "url"))
     headers = table.get("headers")

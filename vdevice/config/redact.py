@@ -18,7 +18,8 @@ from vdevice.config.schema import Target
 from vdevice.config.secret import Secret
 from vdevice.errors import VdeviceError
 
-_KEYS = [field.name for field in msgspec.structs.fields(Target) if Secret in (field.type, *get_args(field.type))]
+SECRETS = [field.name for field in msgspec.structs.fields(Target) if Secret in (field.type, *get_args(field.type))]
+"""The settings of a target that are secrets, or hold some."""
 
 
 def without_secrets(text: str) -> tuple[str, list[str]]:
@@ -48,7 +49,7 @@ def without_secrets(text: str) -> tuple[str, list[str]]:
 def _places(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Yield path, table and key of each secret that stands in the file itself."""
     for number, target in raw.get("targets", {}).items():
-        for key in _KEYS:
+        for key in SECRETS:
             if isinstance(target.get(key), str):
                 yield f"targets.{number}.{key}", target, key
         for key, value in target.get("headers", {}).items():

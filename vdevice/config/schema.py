@@ -13,6 +13,9 @@ from vdevice.config.secret import Secret
 Method = Literal[
     "get", "post-urlencoded", "post-multipart", "post-raw", "put", "delete", "slack", "teams", "mattermost"
 ]
+CHAT = frozenset({"slack", "teams", "mattermost"})
+"""Methods whose URL is a secret: who has it may write into the channel."""
+
 Order = Literal["big", "little"]
 Seconds = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]

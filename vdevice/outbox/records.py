@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from vdevice.clock import LEAST
 from vdevice.model import ErrorCode, Event, EventState, Stored, Verdict, digest_of
 from vdevice.outbox.messages import Finish, Put, Retry
 
@@ -249,7 +250,7 @@ def purge(ledger: Ledger, delivered_before: float, failed_before: float, limit: 
 
 def shift(ledger: Ledger, jump: float, now: float, started: float) -> None:
     """Let the times that were noted before a jump of the clock follow it: `is_before` of clock.py, in SQL."""
-    before = "< ?1 - ?2 + 1" if jump > 0 else "> ?1 + 1"
+    before = f"< ?1 - ?2 + {LEAST / 2}" if jump > 0 else f"> ?1 + {LEAST / 2}"
     ledger.connection.execute(
         f"UPDATE event SET since = since + ?2, next_at = CASE WHEN next_at > 0 THEN next_at + ?2 ELSE 0 END "
         f"WHERE state = 0 AND since {before}",

@@ -1,7 +1,8 @@
 """What a handler gets: the device, who asks, and the request's parameters; and what it may answer with beside its struct."""
 
+import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -15,6 +16,7 @@ from vdevice.dispatch.sender import Sender
 from vdevice.errors import ConfigError, VdeviceError
 from vdevice.modbus.connection import Connected
 from vdevice.modbus.unit import Unit
+from vdevice.outbox.api import Letters, open_letters
 from vdevice.web.auth import Access, Who
 from vdevice.web.views import Moment
 
@@ -37,10 +39,10 @@ class Device(Protocol):
         """Where it listens for Modbus/TCP Security; empty where it does not."""
 
     @property
-    def lines(self) -> Sequence[str]:
+    def lines(self) -> list[str]:
         """The last lines of its log."""
 
-    def connected(self) -> Sequence[Connected]:
+    def connected(self) -> list[Connected]:
         """Return its Modbus connections."""
 
     def reload(self) -> bool:
@@ -87,6 +89,15 @@ class Call(msgspec.Struct, frozen=True):
     def target(self) -> int:
         """The number of the target in the path. Raises ApiError."""
         return self.number("number", 0, 1, 64)
+
+    async def letters(self, work: Callable[[Letters], B]) -> B:
+        """Do something with the events of the outbox, in a thread of its own."""
+
+        def done() -> B:
+            with open_letters(self.device.config) as letters:
+                return work(letters)
+
+        return await asyncio.to_thread(done)
 
     def file(self) -> tuple[Path, str]:
         """Return the config file and its text. Raises ApiError."""

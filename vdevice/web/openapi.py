@@ -1,5 +1,6 @@
 """The OpenAPI document, made from the table of routes and the structs that it names, so that it cannot differ from them."""
 
+import functools
 import re
 from typing import Any
 
@@ -25,6 +26,12 @@ _PARAMETERS = {
     "form": {"type": "string", "enum": list(FORMATS)},
 }
 _TEMPLATE = "#/components/schemas/{name}"
+
+
+@functools.cache
+def encoded() -> bytes:
+    """Return the document as JSON, made when somebody asks for it first."""
+    return msgspec.json.encode(document())
 
 
 def document() -> dict[str, Any]:

@@ -9,7 +9,6 @@ import base64
 import contextlib
 import hashlib
 import ipaddress
-import json
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -48,7 +47,6 @@ class Page:
         index = (STATIC / "index.html").read_text("utf-8")
         self._index = index.encode()
         self._headers = _headers(index)
-        self._openapi = json.dumps(openapi.document()).encode()
         self._live = live.Live(device)
 
     @contextlib.asynccontextmanager
@@ -150,7 +148,7 @@ class Page:
         return answer
 
     async def _document(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._openapi, content_type="application/json")
+        return web.Response(body=openapi.encoded(), content_type="application/json")
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         return await self._live.serve(request, self._headers, lambda: self._who(request))

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TypeVar, get_args
+from typing import get_args
 
 import structlog
 
@@ -11,7 +11,7 @@ from vdevice.board import Try
 from vdevice.errors import BuildError, TextError
 from vdevice.model import Event as StoredEvent
 from vdevice.model import EventState
-from vdevice.outbox.api import Letters, open_letters
+from vdevice.outbox.api import Letters
 from vdevice.outbox.letters import EVENT, Row
 from vdevice.registers import text as texts
 from vdevice.web.call import ApiError, Call
@@ -24,16 +24,7 @@ MOST = 10_000
 SEARCHED = 20_000
 """The newest strings, in which a text is looked for."""
 
-T = TypeVar("T")
 log = structlog.get_logger()
-
-
-async def _with_letters(call: Call, work: Callable[[Letters], T]) -> T:
-    def done() -> T:
-        with open_letters(call.device.config) as letters:
-            return work(letters)
-
-    return await asyncio.to_thread(done)
 
 
 def _view(row: Row) -> EventRow:
@@ -67,7 +58,7 @@ async def select(call: Call) -> list[EventRow]:
     states = [EventState[name.upper()] for name in names] or list(EventState)
     target = call.number("target", 0, 0, 64) or None
     limit, words = call.number("limit", 200, 1, MOST), call.query.get("text", "")
-    rows = await _with_letters(call, lambda letters: letters.select(states, target, SEARCHED if words else limit))
+    rows = await call.letters(lambda letters: letters.select(states, target, SEARCHED if words else limit))
     return [_view(row) for row in _holding(rows, words)[:limit]]
 
 
@@ -79,7 +70,7 @@ def _holding(rows: list[Row], words: str) -> list[Row]:
 async def read(call: Call) -> Event:
     """Return a string whole, with its registers, the request that it would become now, and the last answer."""
     wanted = call.match["id"]
-    found = await _with_letters(call, lambda letters: letters.find(wanted))
+    found = await call.letters(lambda letters: letters.find(wanted))
     if len(found) != 1 or found[0]["id"] != wanted:
         raise ApiError(404, "there is no such string, or not any more")
     (row,) = found
@@ -146,6 +137,6 @@ async def _end(call: Call, what: str, states: list[EventState], end: Callable[[L
         fitting = sorted((row for row in rows if row["state"] in states), key=lambda row: row["seq"])
         return end(letters, fitting, choice.reason)
 
-    count = await _with_letters(call, work)
+    count = await call.letters(work)
     log.info("audit", who=call.who.name, address=call.address, what=what, strings=count)
     return Count(count)

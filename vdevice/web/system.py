@@ -10,7 +10,6 @@ from vdevice.config.edit import tag_of
 from vdevice.config.redact import without_secrets
 from vdevice.errors import VdeviceError
 from vdevice.outbox import archive
-from vdevice.outbox.api import open_letters
 from vdevice.web.call import ApiError, Call
 from vdevice.web.views import (
     Count,
@@ -28,12 +27,12 @@ log = structlog.get_logger()
 async def read(call: Call) -> System:
     """Return connections, the last hour, the last lines of the log, and the outbox."""
     device = call.device
-    size, oldest = await asyncio.to_thread(_outbox, call)
+    oldest = await call.letters(lambda letters: letters.oldest()) if device.board.waiting else 0.0
     return System(
-        list(device.connected()),
+        device.connected(),
         list(device.history),
-        list(device.lines),
-        size,
+        device.lines,
+        await asyncio.to_thread(_outbox_bytes, device.config),
         oldest,
         _limits(device.config),
         device.address,
@@ -43,27 +42,20 @@ async def read(call: Call) -> System:
 
 def _limits(config: Config) -> dict[str, str]:
     """Return the limits that hold now, by the settings' own names; those that are off are left out."""
-    modbus, names = (
-        config.modbus,
-        ("max_connections", "max_connections_per_address", "idle_timeout", "frame_timeout", "rate"),
-    )
+    modbus = config.modbus
+    names = ("max_connections", "max_connections_per_address", "idle_timeout", "frame_timeout", "rate")
     limits = {f"modbus.{name}": f"{value:g}" for name in names if (value := getattr(modbus, name))}
     if modbus.allow:
         limits["modbus.allow"] = ", ".join(map(str, modbus.allow))
     return {**limits, "outbox.max_messages": str(config.outbox.max_messages)}
 
 
-def _outbox(call: Call) -> tuple[int, float]:
-    """Return the size of the outbox in bytes, and since when the oldest string waits (0: none does)."""
-    config = call.device.config
+def _outbox_bytes(config: Config) -> int:
+    """Return the size of the outbox's files; 0 for one in NATS."""
     file = config.outbox_file
-    size = 0
-    if not config.outbox.is_nats:
-        size = sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*") if part.suffix != ".lock")
-    if not call.device.board.waiting:
-        return size, 0.0
-    with open_letters(config) as letters:
-        return size, letters.oldest()
+    if config.outbox.is_nats:
+        return 0
+    return sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*") if part.suffix != ".lock")
 
 
 async def file(call: Call) -> Text:

@@ -14,7 +14,6 @@ from vdevice.errors import BuildError, TextError
 from vdevice.modbus.pdu import Refused
 from vdevice.modbus.writes import Client
 from vdevice.model import TARGETS, Event, Verdict, new_event_id
-from vdevice.outbox.api import open_letters
 from vdevice.web.call import ApiError, Call, Device
 from vdevice.web.saving import edited, save_text
 from vdevice.web.views import (
@@ -181,15 +180,11 @@ async def resume(call: Call) -> Count:
 
 
 async def _pause(call: Call, *, paused: bool) -> Count:
-    number, config = call.target, call.device.config
-    if number not in config.targets:
+    number = call.target
+    if number not in call.device.config.targets:
         raise ApiError(404, f"target {number} is not configured")
 
-    def work() -> bool:
-        with open_letters(config) as letters:
-            return letters.pause(number, paused=paused)
-
-    changed = await asyncio.to_thread(work)
+    changed = await call.letters(lambda letters: letters.pause(number, paused=paused))
     call.device.board.targets[number].paused = paused
     log.info("audit", who=call.who.name, address=call.address, what="paused" if paused else "resumed", targets=[number])
     return Count(int(changed))

@@ -4,6 +4,7 @@ import base64
 from urllib.parse import urlsplit
 
 from vdevice.config import Target
+from vdevice.config.schema import CHAT
 from vdevice.webhooks.request import Request
 
 MASK = "***"
@@ -34,7 +35,7 @@ def _hidden(target: Target) -> list[str]:
     if target.auth_user is not None or target.auth_password:
         password = target.auth_password.reveal() if target.auth_password else ""
         hidden.append(base64.b64encode(f"{target.auth_user or ''}:{password}".encode()).decode())
-    if target.url.literal or target.method in {"slack", "teams", "mattermost"}:
+    if target.url.literal or target.method in CHAT:
         parts = urlsplit(target.url.reveal())
         hidden += [f"{parts.path}?{parts.query}" if parts.query else parts.path.rstrip("/")]
     return sorted(filter(None, hidden), key=len, reverse=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from vdevice.config import Config, Target
 from vdevice.config.converter import walk
+from vdevice.config.schema import CHAT
 from vdevice.errors import Problem
 from vdevice.variables import unknown
 from vdevice.webhooks.chat import as_object
@@ -19,7 +20,7 @@ def find(config: Config) -> list[Problem]:
         for key, template in _templates(target):
             doubts += [Problem(f"{path}.{key}", UNKNOWN.format(name=name)) for name in unknown(template)]
         payload = (target.payload or "").lstrip()
-        if target.method in {"slack", "teams", "mattermost"} and payload.startswith("{") and as_object(payload) is None:
+        if target.method in CHAT and payload.startswith("{") and as_object(payload) is None:
             doubts.append(Problem(f"{path}.payload", "starts like JSON but is none, and is sent as text"))
         if target.url.reveal().startswith("http://") and (target.bearer_token or target.auth_password):
             doubts.append(Problem(f"{path}.url", "sends its credentials without encryption; use https"))
