@@ -216,6 +216,33 @@ async def test_letters_are_replayed_behind_all_others_and_counted(tmp_path: Path
         other.close()
 
 
+async def test_counters_are_right_where_others_change_the_outbox_amid_a_flood(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        (first, second) = await outbox.put([event_of("a"), event_of("b")])
+        other = database.connect(tmp_path / "o.db")
+        assert SqliteLetters(other).discard([{"seq": first.seq}]) == 1
+        other.close()
+        # All of it is one commit.
+        probing = asyncio.create_task(outbox.probe())
+        flood = [outbox.put([event_of(str(n))]) for n in range(5)]
+        ending = outbox.finish(second, DELIVERED, time.time())
+        await asyncio.gather(probing, ending, *flood)
+        state = outbox._board.targets[7]
+        assert (state.accepted, state.delivered, state.discarded, state.queued) == (7, 1, 1, 5)
+        assert outbox._board.waiting == 5
+
+
+async def test_a_retry_keeps_what_the_last_ending_showed(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        first, second = await outbox.put([event_of("a"), event_of("b")])
+        # All of it is one commit.
+        await asyncio.gather(outbox.finish(first, DELIVERED, first.since + 0.25), outbox.retry(second, FAILED))
+    async with opened(tmp_path) as outbox:
+        state = outbox._board.targets[7]
+        assert (state.latency_ms, state.finished_at) == (250, int(first.since + 0.25))
+        assert (state.http_status, state.error_text) == (404, "HTTP 404")
+
+
 async def test_one_device_at_a_time(tmp_path: Path) -> None:
     async with opened(tmp_path):
         with pytest.raises(VdeviceError, match="another vdevice is running"):

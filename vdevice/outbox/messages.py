@@ -70,7 +70,10 @@ class Purge(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Probe(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """See whether another process has changed the outbox; answered by all counters then. `write` tries the disk."""
+    """See whether another process has changed the outbox; answered by all counters then, with all that its commit did.
+
+    `write` tries the disk.
+    """
 
     write: bool
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from vdevice.clock import LEAST
-from vdevice.model import ErrorCode, Event, EventState, Stored, Verdict, digest_of
+from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict, digest_of
 from vdevice.outbox.messages import Finish, Put, Retry
 
 _EVENT = (
@@ -141,7 +141,7 @@ def retry(ledger: Ledger, tried: Retry) -> bool:
         (tried.attempts, tried.next_at, outcome.http_status, outcome.error, outcome.text, outcome.answer, tried.seq),
     )
     if cursor.rowcount:
-        ledger.last[tried.target] = Last(outcome.http_status, outcome.error, outcome.text)
+        _show(ledger, tried.target, outcome)
     return bool(cursor.rowcount)
 
 
@@ -186,15 +186,24 @@ def _still_waiting(connection: sqlite3.Connection, seqs: list[int]) -> set[int]:
 
 
 def _count_ending(ledger: Ledger, ending: Finish) -> None:
-    target, outcome = ending.target, ending.outcome
-    counts, before = ledger.count(target), ledger.last.get(target)
-    if outcome.verdict is Verdict.DELIVERED:
+    counts, latency = ledger.count(ending.target), None
+    if ending.outcome.verdict is Verdict.DELIVERED:
         counts.delivered += 1
-        latency: int | None = max(int((ending.now - ending.since) * 1000), 0)
+        latency = max(int((ending.now - ending.since) * 1000), 0)
     else:
         counts.failed += 1
-        latency = before.latency_ms if before else None
-    ledger.last[target] = Last(outcome.http_status, outcome.error, outcome.text, latency, int(ending.now))
+    _show(ledger, ending.target, ending.outcome, latency, int(ending.now))
+
+
+def _show(
+    ledger: Ledger, target: int, outcome: Outcome, latency_ms: int | None = None, finished_at: int | None = None
+) -> None:
+    """Note an outcome as the target's last one; what it does not tell is that of the one before."""
+    before = ledger.last.get(target)
+    if before:
+        latency_ms = before.latency_ms if latency_ms is None else latency_ms
+        finished_at = before.finished_at if finished_at is None else finished_at
+    ledger.last[target] = Last(outcome.http_status, outcome.error, outcome.text, latency_ms, finished_at)
 
 
 def fail_waiting(ledger: Ledger, target: int, text: str, now: float) -> int:
@@ -206,7 +215,7 @@ def fail_waiting(ledger: Ledger, target: int, text: str, now: float) -> int:
     )
     if cursor.rowcount:
         ledger.count(target).failed += cursor.rowcount
-        ledger.last[target] = Last(0, ErrorCode.TARGET, text, None, int(now))
+        _show(ledger, target, Outcome(Verdict.GIVE_UP, ErrorCode.TARGET, text=text), finished_at=int(now))
     return cursor.rowcount
 
 

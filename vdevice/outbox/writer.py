@@ -67,14 +67,14 @@ class Writer:
         return Reply(len(bodies), None, results)
 
     def _work(self, ledger: Ledger, requests: list[Request]) -> list[Any]:
-        """Do what many requests share by one statement each, then the others in order; return the results in order."""
+        """Do what many requests share by one statement each, then the others, a Probe last; return the results in order."""
         puts = {place: request for place, request in enumerate(requests) if isinstance(request, Put)}
         finishes = {place: request for place, request in enumerate(requests) if isinstance(request, Finish)}
         results: dict[int, Any] = dict(zip(puts, records.put(ledger, list(puts.values())), strict=True))
         results.update(zip(finishes, records.finish(ledger, list(finishes.values())), strict=True))
-        for place, request in enumerate(requests):
-            if place not in results:
-                results[place] = self._single(ledger, request)
+        others = [(place, request) for place, request in enumerate(requests) if place not in results]
+        for place, request in sorted(others, key=lambda other: isinstance(other[1], Probe)):
+            results[place] = self._single(ledger, request)
         return [results[place] for place in range(len(requests))]
 
     def _single(self, ledger: Ledger, request: Request) -> Any:  # noqa: ANN401 (each request has its own result)
@@ -94,7 +94,7 @@ class Writer:
         raise TypeError(f"{type(request).__name__} is done with others of its kind")
 
     def _probe(self, ledger: Ledger, *, write: bool) -> list[dict[str, Any]] | None:
-        """Return the counters where another process changed them, as they are at this place of the transaction."""
+        """Return the counters where another process changed them, as they are at the end of the commit."""
         if write:
             ledger.connection.execute("UPDATE target SET accepted = accepted WHERE number = 1")
         version = ledger.connection.execute("PRAGMA data_version").fetchone()[0]
