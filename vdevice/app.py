@@ -61,8 +61,10 @@ class App:
         self.address = ""
         self.path = path
         self._role = role
+        # Bound once: finding the logger is half of what a line costs.
+        self._log = log.bind()
         self.outbox = open_outbox(config, self.board, role)
-        self.outbox.on_stored = _log_accepted
+        self.outbox.on_stored = self._log_accepted
         self.sender = Sender(config.delivery.deny_networks)
         self.clock = Clock()
         self.history: deque[Moment] = deque(maxlen=SAMPLES)
@@ -119,7 +121,7 @@ class App:
     @property
     def lines(self) -> list[str]:
         """The last lines of the log."""
-        return list(logs.RECENT)
+        return [line.decode() for line in logs.RECENT]
 
     def connected(self) -> list[Connected]:
         """Return the Modbus connections."""
@@ -129,6 +131,11 @@ class App:
     def tls_address(self) -> str:
         """Where the device listens for Modbus/TCP Security; empty where it does not."""
         return self._server.tls_address
+
+    def _log_accepted(self, stored: list[Stored]) -> None:
+        for item in stored:
+            event = item.event
+            self._log.info("accepted", event_id=event.id, target=event.target, client=event.source_connection)
 
     def _show(self, config: Config) -> None:
         self.board.configure({number: target.enabled for number, target in config.targets.items()})
@@ -211,12 +218,6 @@ class App:
 
 def _tls_listen(config: Config) -> str:
     return str(config.modbus.tls.listen) if config.modbus.tls else "off"
-
-
-def _log_accepted(stored: list[Stored]) -> None:
-    for item in stored:
-        event = item.event
-        log.info("accepted", event_id=event.id, target=event.target, client=event.source_connection)
 
 
 async def run(path: Path, role: Role = "all", ready: Callable[[App], None] | None = None) -> None:

@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 GATHER = 0.02
 """Seconds that a JSON line may wait for others."""
 
-RECENT: deque[str] = deque(maxlen=300)
+RECENT: deque[bytes] = deque(maxlen=300)
 """The last lines, as JSON, for the page."""
 
 LogFormat = Literal["auto", "console", "json"]
@@ -60,7 +60,7 @@ def configure(form: LogFormat = "auto", *, quiet: bool = False) -> None:
 
 def _remembered(_logger: object, _name: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
     shown = {key: value for key, value in line.items() if key not in {"event", "level"}}
-    RECENT.append(_rendered(time.time(), str(line["level"]), str(line["event"]), shown).decode())
+    RECENT.append(_rendered(time.time(), str(line["level"]), str(line["event"]), shown))
     return line
 
 
@@ -114,7 +114,7 @@ class _Lines:
     def _flush(self) -> None:
         self._waiting = False
         rendered = [_rendered(*line) for line in self._lines]
-        RECENT.extend(line.decode() for line in rendered[-300:])
+        RECENT.extend(rendered)
         lines = b"".join(rendered)
         self._lines.clear()
         with contextlib.suppress(OSError, ValueError):

@@ -1,7 +1,7 @@
 """The writer process as the device sees it: requests over a pipe, and futures that its replies answer.
 
-All that waits while the writer commits goes into its next commit. Results reach whoever asked on the event loop, in the
-order of the requests. A commit that fails fails all its requests; nothing of them is stored.
+One write is under way at a time: what comes while the writer commits shares its next commit. Results reach whoever asked on
+the event loop, in the order of the requests. A commit that fails fails all its requests; nothing of them is stored.
 """
 
 import asyncio
@@ -17,11 +17,8 @@ from vdevice.errors import OutboxFailingError, VdeviceError
 from vdevice.outbox import messages
 from vdevice.outbox.messages import Probe, Put, Reply, Request
 
-PUTS_UNDER_WAY = 256
-"""Puts that the writer has at a time; further ones wait here, so that outcomes do not queue behind a flood of them."""
-
-WRITES_UNDER_WAY = 2
-"""Writes to the writer, one in its commit and one that waits in the pipe; all that comes meanwhile shares the next one."""
+PUTS_AT_ONCE = 256
+"""Puts that share a commit, so that outcomes do not wait long behind a flood of them."""
 
 START, STOP = 30.0, 30.0
 """Seconds that the writer may take to open the outbox, and to end."""
@@ -52,8 +49,6 @@ class Link(asyncio.SubprocessProtocol):
         self._puts: deque[_Asked] = deque()
         self._others: deque[_Asked] = deque()
         self._sent: deque[_Asked] = deque()
-        self._writes: deque[int] = deque()
-        self._puts_sent = self._requests_sent = self._requests_answered = 0
         self._sending = False
 
     @property
@@ -123,16 +118,11 @@ class Link(asyncio.SubprocessProtocol):
 
     def _send(self) -> None:
         self._sending = False
-        if self._process is None or len(self._writes) >= WRITES_UNDER_WAY:
+        if self._process is None or self._sent:
             return
-        new = list(self._others)
+        new = [*self._others, *(self._puts.popleft() for _ in range(min(len(self._puts), PUTS_AT_ONCE)))]
         self._others.clear()
-        while self._puts and self._puts_sent < PUTS_UNDER_WAY:
-            new.append(self._puts.popleft())
-            self._puts_sent += 1
         self._sent.extend(new)
-        self._requests_sent += len(new)
-        self._writes.append(self._requests_sent)
         data = b"".join([messages.frame(asked.request) for asked in new])
         cast("asyncio.WriteTransport", self._process.get_pipe_transport(0)).write(data)
 
@@ -149,23 +139,20 @@ class Link(asyncio.SubprocessProtocol):
     def _take(self, reply: Reply) -> None:
         """Answer the oldest requests."""
         answered = [self._sent.popleft() for _ in range(reply.count)]
-        self._puts_sent -= sum(isinstance(asked.request, Put) for asked in answered)
-        self._requests_answered += reply.count
-        while self._writes and self._writes[0] <= self._requests_answered:
-            self._writes.popleft()
         if self._puts or self._others:
             self._send_soon()
         if reply.error is not None:
             self._fail(answered, reply.error)
             return
+        probes = []
+        for asked, raw in zip(answered, reply.results, strict=True):
+            if isinstance(asked.request, Probe):
+                probes.append((asked, raw))
+            else:
+                _answer(asked, raw)
         # What a Probe tells holds all that its commit did, so nothing may be counted after it.
-        results = sorted(zip(answered, reply.results, strict=True), key=lambda pair: isinstance(pair[0].request, Probe))
-        for asked, raw in results:
-            result = asked.convert(raw)
-            if asked.done:
-                asked.done(result)
-            if not asked.future.done():
-                asked.future.set_result(result)
+        for asked, raw in probes:
+            _answer(asked, raw)
         self._told(None)
 
     def process_exited(self) -> None:
@@ -193,3 +180,11 @@ class Link(asyncio.SubprocessProtocol):
                 )
                 # A future that nobody waits for any more (a client that left) is no error of its own.
                 asked.future.exception()
+
+
+def _answer(asked: _Asked, raw: Any) -> None:  # noqa: ANN401 (each request has its own result)
+    result = asked.convert(raw)
+    if asked.done:
+        asked.done(result)
+    if not asked.future.done():
+        asked.future.set_result(result)

@@ -81,14 +81,17 @@ class Ledger:
         self.last.clear()
 
 
-def _many(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run one statement for many rows, put at its `{rows}`: much cheaper than one a row."""
+def _many(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Run one statement for many rows, put at its `{rows}`: much cheaper than one a row. Returns the last row inserted."""
+    last = 0
     for start in range(0, len(rows), ROWS_A_STATEMENT):
         part = rows[start : start + ROWS_A_STATEMENT]
         marks = f"({', '.join('?' * len(part[0]))})"
-        connection.execute(
+        cursor = connection.execute(
             statement.format(rows=", ".join([marks] * len(part))), [cell for row in part for cell in row]
         )
+        last = cursor.lastrowid or 0
+    return last
 
 
 def put(ledger: Ledger, requests: Sequence[Put]) -> list[list[int]]:
@@ -97,7 +100,7 @@ def put(ledger: Ledger, requests: Sequence[Put]) -> list[list[int]]:
     events = [
         event for request, new in zip(requests, kept, strict=True) for event in itertools.compress(request.events, new)
     ]
-    _many(
+    last = _many(
         ledger.connection,
         "INSERT INTO event (id, target, accepted_at, since, value, source_connection, source_parameter, source_value, "
         "description, next_at) VALUES {rows}",
@@ -117,7 +120,6 @@ def put(ledger: Ledger, requests: Sequence[Put]) -> list[list[int]]:
             for e in events
         ],
     )
-    last = ledger.connection.execute("SELECT last_insert_rowid()").fetchone()[0] if events else 0
     # One transaction writes at a time, so the numbers of its rows follow each other.
     numbers = itertools.count(last - len(events) + 1)
     return [[next(numbers) if new else 0 for new in request] for request in kept]

@@ -54,8 +54,9 @@ def _by_status(target: Target, status: int) -> Outcome:
 
 
 def _is_success(target: Target, status: int) -> bool:
-    wanted = ["2xx"] if target.success is None else target.success
-    return any(status == code or f"{status // 100}xx" == code for code in wanted)
+    if target.success is None:
+        return 200 <= status < 300
+    return any(status == code or f"{status // 100}xx" == code for code in target.success)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
