@@ -66,16 +66,29 @@ def substitute(template: str, values: Mapping[str, str], escape: Escape | None =
     """Return the template with its variables replaced; a name without a value stays as it is."""
     if "$" not in template:
         return template
-
-    def replace(found: re.Match[str]) -> str:
-        if found[1]:
-            return "$"
-        value = values.get(found[2] or found[3])
+    written = []
+    for piece, name, before in _pieces(template):
+        value = values.get(name)
         if value is None:
-            return found[0]
-        return escape(value, template[: found.start()]) if escape else value
+            written.append(piece)
+        else:
+            written.append(escape(value, before) if escape else value)
+    return "".join(written)
 
-    return _VARIABLE.sub(replace, template)
+
+@functools.lru_cache(maxsize=1024)
+def _pieces(template: str) -> list[tuple[str, str, str]]:
+    """Return a template piece by piece: what stands there without a value, the variable's name or "", and all before it."""
+    pieces, place = [], 0
+    for found in _VARIABLE.finditer(template):
+        start = found.start()
+        if start > place:
+            pieces.append((template[place:start], "", ""))
+        pieces.append(("$", "", "") if found[1] else (found[0], found[2] or found[3], template[:start]))
+        place = found.end()
+    if place < len(template):
+        pieces.append((template[place:], "", ""))
+    return pieces
 
 
 def substitute_json(document: str, values: Mapping[str, str], escape: Escape | None = None) -> str:

@@ -184,7 +184,10 @@ class Connection(asyncio.Protocol):
         busy = len(self._queue) >= BUSY_ABOVE or not self._server.may_ask(self._client)
         refusal = pdu.exception(frame.pdu[0], ExcCodes.DEVICE_BUSY) if busy else None
         self._queue.append(_Waiting(frame, refusal))
-        self._pump()
+        # Not while answers leave: they begin what is next themselves.
+        if not self._pumping:
+            self._begin()
+            self._pump()
         self._regulate()
 
     def _regulate(self) -> None:
@@ -198,13 +201,12 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _pump(self) -> None:
-        """Begin what may be begun, answer what is at the head and done."""
+        """Answer what is at the head and done, and begin what may be begun then."""
         if self._pumping:
             return
         self._pumping = True
         try:
             answers = []
-            self._begin()
             while self._queue and (answer := self._answer(self._queue[0])) is not None:
                 answers.append(frames.encode(self._queue.popleft().frame, answer))
                 if answer[0] & 0x80:

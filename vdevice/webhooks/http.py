@@ -8,7 +8,7 @@ import functools
 import mimetypes
 import re
 from collections.abc import Callable
-from urllib.parse import quote, quote_from_bytes, quote_plus, urlsplit
+from urllib.parse import quote, quote_from_bytes, quote_plus
 
 from vdevice import __version__
 from vdevice.config import Config, Target
@@ -39,14 +39,14 @@ def build(config: Config, target: Target, event: Event, now: float) -> Request:
     Raises BuildError, or FileRefusedError for a file.
     """
     values = values_of(config, event, target.name, target.description)
-    url = _url(target, values)
+    url, authority = _url(target, values)
     if target.method in {"get", "delete"}:
         url = _with_query(url, _parameters(target, values))
     content_type, body = (
         _BODIES[target.method](config, target, values, url, event) if target.method in _BODIES else ("", b"")
     )
     headers = [
-        ("Host", urlsplit(url).netloc),
+        ("Host", authority),
         ("User-Agent", _USER_AGENT),
         ("Accept", "*/*"),
         ("Idempotency-Key", event.id),
@@ -64,14 +64,14 @@ def build(config: Config, target: Target, event: Event, now: float) -> Request:
     return Request(HTTP_METHODS.get(target.method, "POST"), url, headers, body)
 
 
-def _url(target: Target, values: dict[str, str]) -> str:
-    """Return the URL with its variables percent-encoded; scheme, host and port are as configured."""
+def _url(target: Target, values: dict[str, str]) -> tuple[str, str]:
+    """Return the URL with its variables percent-encoded, and its host and port, which are as configured."""
     scheme, authority, path, query = _url_parts(target.url.reveal())
     filled = substitute(path, values, percent_encode)
     # A value of ".." would climb out of the configured path.
     if filled != path and any(segment in {".", ".."} for segment in filled.split("/")):
         raise BuildError("a value makes the path segment . or .. in the URL")
-    return f"{scheme}://{authority}{filled}{substitute(query, values, percent_encode)}"
+    return f"{scheme}://{authority}{filled}{substitute(query, values, percent_encode)}", authority
 
 
 @functools.lru_cache(maxsize=128)

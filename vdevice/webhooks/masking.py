@@ -29,7 +29,18 @@ def mask_bytes(target: Target, answer: bytes) -> bytes:
     return answer
 
 
+_known: dict[int, tuple[Target, list[str]]] = {}
+"""What `_secrets` returned for the target of a number: each answer asks for it."""
+
+
 def _hidden(target: Target) -> list[str]:
+    known = _known.get(target.number)
+    if known is None or known[0] is not target:
+        known = _known[target.number] = (target, _secrets(target))
+    return known[1]
+
+
+def _secrets(target: Target) -> list[str]:
     secrets = [target.auth_password, target.bearer_token, target.signing_secret, target.proxy]
     hidden = [secret.reveal() for secret in (*secrets, *target.headers.values()) if secret]
     if target.auth_user is not None or target.auth_password:
