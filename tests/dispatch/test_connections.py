@@ -65,6 +65,19 @@ async def test_no_answer_in_time_ends_the_connection(recorder: Recorder) -> None
     assert len(recorder.requests) == 2
 
 
+@pytest.mark.parametrize(("first", "second"), [(5, 0.05), (0.1, 0.3)], ids=["a shorter time", "a longer time"])
+async def test_each_request_of_a_connection_has_its_own_time(recorder: Recorder, first: float, second: float) -> None:
+    pool = Connections()
+    assert (await ask(pool, recorder, first)).body == b"ok"
+    recorder.delay = 1
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError):
+        await ask(pool, recorder, second)
+    assert second - 0.01 <= asyncio.get_running_loop().time() - started < second + 0.4
+    assert len(recorder.requests) == 2
+    pool.close()
+
+
 async def test_who_is_cancelled_leaves_no_answer_behind(recorder: Recorder) -> None:
     recorder.delay = 0.1
     pool = Connections()

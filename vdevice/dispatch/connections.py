@@ -41,6 +41,8 @@ class Connection(asyncio.Protocol):
         self._keep = keep
         self._reader = AnswerReader()
         self._answer: asyncio.Future[Answer] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self.usable = True
         self.idle_since = 0.0
 
@@ -81,21 +83,37 @@ class Connection(asyncio.Protocol):
         """
         self._reader.begin()
         self._answer = self._loop.create_future()
-        # Cheaper than asyncio.timeout, which is as dear as all else here.
-        timer = self._loop.call_at(deadline, self._fail, TimeoutError())
+        self._deadline = deadline
+        if self._timer is None or self._timer.when() > deadline:
+            self._watch()
         self._transport.write(data)
         try:
             return await self._answer
         except asyncio.CancelledError:
             self.close()
             raise
-        finally:
-            # The answer's future stays: by now the connection may have the next one.
-            timer.cancel()
+
+    def _watch(self) -> None:
+        """Look at the deadline. The timer stays for later requests: one for each would be as dear as all else here."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._look)
+
+    def _look(self) -> None:
+        """End a request whose time is over."""
+        self._timer = None
+        if self._waiting():
+            if self._loop.time() < self._deadline:
+                self._watch()
+            else:
+                self._fail(TimeoutError())
 
     def close(self) -> None:
         """Close at once."""
         self.usable = False
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
         self._transport.abort()
 
     def _waiting(self) -> asyncio.Future[Answer] | None:
