@@ -288,6 +288,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--case", help="only the cases whose names hold this")
+    parser.add_argument("--devices", nargs="+", help="only these of vdevice, script, node, …")
     parser.add_argument("--json", type=Path, help="write all figures there, too")
     arguments = parser.parse_args()
     console = Console()
@@ -301,7 +302,7 @@ def main() -> None:
             for _ in range(arguments.rounds)
             for case in cases
             for name in case.devices
-            if node or name != "node"
+            if (node or name != "node") and (not arguments.devices or name in arguments.devices)
         ]
         with (
             process(bench.peers, "receive", str(bench.port)) as receiver,
