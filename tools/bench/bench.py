@@ -287,12 +287,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--case", help="only the cases whose names hold this")
+    parser.add_argument("--case", help="only the case of this name, or those whose names hold it")
     parser.add_argument("--devices", nargs="+", help="only these of vdevice, script, node, …")
     parser.add_argument("--json", type=Path, help="write all figures there, too")
     arguments = parser.parse_args()
     console = Console()
-    cases = [case for case in CASES if not arguments.case or arguments.case in case.name]
+    named = [case for case in CASES if case.name == arguments.case]
+    cases = named or [case for case in CASES if not arguments.case or arguments.case in case.name]
     node = node_is_there(console)
     results: dict[tuple[str, str], list[Result]] = {}
     with tempfile.TemporaryDirectory(prefix="vdevice-bench-") as folder:
