@@ -16,7 +16,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 async def main(port: int, url: str, keep: str = "") -> None:
     """Post each written string; the answer to the PLC does not wait for it."""
     tasks: set[asyncio.Task[None]] = set()
-    kept = os.open(keep, os.O_CREAT | os.O_WRONLY | os.O_APPEND) if keep else 0
+    kept = os.open(keep, os.O_CREAT | os.O_WRONLY | os.O_APPEND) if keep else None
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def post(text: str) -> None:
@@ -33,7 +33,7 @@ async def main(port: int, url: str, keep: str = "") -> None:
         ) -> ExcCodes | None:
             if function in {6, 16} and values:
                 data = b"".join(value.to_bytes(2) for value in values)
-                if kept:
+                if kept is not None:
                     os.write(kept, data)
                     os.fdatasync(kept)
                 task = asyncio.create_task(post(data.partition(b"\0")[0].decode()))

@@ -184,10 +184,8 @@ class Connection(asyncio.Protocol):
         busy = len(self._queue) >= BUSY_ABOVE or not self._server.may_ask(self._client)
         refusal = pdu.exception(frame.pdu[0], ExcCodes.DEVICE_BUSY) if busy else None
         self._queue.append(_Waiting(frame, refusal))
-        # Not while answers leave: they begin what is next themselves.
-        if not self._pumping:
-            self._begin()
-            self._pump()
+        self._begin()
+        self._pump()
         self._regulate()
 
     def _regulate(self) -> None:

@@ -67,18 +67,16 @@ class Link(asyncio.SubprocessProtocol):
             raise VdeviceError(
                 f"the outbox's writer cannot be started ({error.strerror}); see the system's limits"
             ) from None
-        try:
-            async with asyncio.timeout(START):
-                reply = await self._opened
-        except TimeoutError:
-            process.close()
-            raise VdeviceError(f"the outbox did not open within {START:g} s; see the disk it is on") from None
-        except BaseException:
-            process.close()
-            raise
-        if reply.error is not None or self._ended.done():
-            process.close()
-            raise VdeviceError(reply.error or "the outbox's writer ended")
+        with contextlib.ExitStack() as stack:
+            stack.callback(process.close)
+            try:
+                async with asyncio.timeout(START):
+                    reply = await self._opened
+            except TimeoutError:
+                raise VdeviceError(f"the outbox did not open within {START:g} s; see the disk it is on") from None
+            if reply.error is not None or self._ended.done():
+                raise VdeviceError(reply.error or "the outbox's writer ended")
+            stack.pop_all()
         self._process = process
         return reply.results[0]
 

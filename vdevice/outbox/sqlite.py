@@ -38,7 +38,6 @@ class SqliteOutbox:
         self._file = file.absolute()
         self._board = board
         self._arriving = 0
-        self._stack = contextlib.ExitStack()
 
     @property
     def writer_pid(self) -> int | None:
@@ -46,17 +45,15 @@ class SqliteOutbox:
         return self._link.pid
 
     async def __aenter__(self) -> Self:
-        self._stack.enter_context(database.running_lock(self._file))
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(database.running_lock(self._file))
             self._show(await self._start(), outcomes=True)
-        except BaseException:
-            self._stack.close()
-            raise
+            self._lock = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await asyncio.shield(self._link.stop())
-        self._stack.close()
+        self._lock.close()
 
     def apply(self, config: Config) -> None:
         """Go on with another config."""
