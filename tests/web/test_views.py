@@ -5,7 +5,7 @@ import time
 import tomllib
 from pathlib import Path
 
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.support import Recorder, answer, fc16, peer, until
 from tests.web.conftest import Opened
@@ -54,6 +54,25 @@ async def test_all_dead_letters_that_fit_are_replayed_or_discarded(recorder: Rec
         await page.get_by_label("State").select_option("discarded")
         await expect(rows.first).to_contain_text("too late")
         assert recorder.bodies()[-3:] == [b"alpha 1", b"alpha 2", b"alpha 3"]
+
+
+async def test_a_late_answer_to_an_older_search_is_not_shown(recorder: Recorder, opened: Opened) -> None:
+    async with opened(target(recorder), path="#activity") as (page, app), peer(app.address) as plc:
+        await plc.ask(fc16(7000, "beta"))
+        await until(lambda: app.board.targets[7].delivered == 1)
+        rows = page.locator(".string:not(.head)")
+        await expect(rows).to_have_count(1)
+
+        async def late(route: Route) -> None:
+            await asyncio.sleep(1)
+            await route.continue_()
+
+        await page.route("**/strings?*text=alpha*", late)
+        async with page.expect_response("**/strings?*text=alpha*"):
+            await page.get_by_label("Search").fill("alpha")
+            await page.get_by_label("Search").fill("")
+        await page.wait_for_timeout(200)
+        await expect(rows).to_have_count(1, timeout=100)
 
 
 async def test_registers_are_live_and_one_can_be_the_plc(recorder: Recorder, opened: Opened) -> None:

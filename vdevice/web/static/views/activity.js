@@ -21,10 +21,13 @@ export function Activity() {
   const list = useRef();
   const whole = useRef(false);
 
-  const query = (limit) => `strings?${new URLSearchParams({ state, target, text, limit })}`;
+  const choice = useRef("");
+  choice.current = new URLSearchParams({ state, target, text }).toString();
   const load = async (limit) => {
-    const found = await get(query(limit)).catch(() => null);
-    if (!found) return;
+    const asked = choice.current;
+    const found = await get(`strings?${asked}&limit=${limit}`).catch(() => null);
+    // A late answer to an older choice would hide what is chosen now.
+    if (!found || asked !== choice.current) return;
     if (limit === MOST) whole.current = true;
     // What is new stands before what was loaded further down; what changed takes its old row's place.
     setRows((old) => {
