@@ -103,6 +103,11 @@ def test_a_url_that_cannot_be_sent_is_refused(url: str, words: str) -> None:
     assert words in problems(f'[targets.1]\nmethod = "get"\nurl = "{url}"')["targets.1.url"]
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "301", "inf", "nan", '"5"'])
+def test_the_time_for_an_answer_is_bounded(seconds: str) -> None:
+    assert set(problems(f"[modbus]\nanswer_timeout = {seconds}")) == {"modbus.answer_timeout"}
+
+
 def test_two_targets_in_one_place_are_refused() -> None:
     table = 'method = "get"\nurl = "http://x/"\n'
     assert "again" in problems(f"[targets.7]\n{table}[targets.07]\n{table}")["targets.07"]

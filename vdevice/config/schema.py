@@ -127,6 +127,7 @@ class Modbus(msgspec.Struct, frozen=True, kw_only=True):
     max_connections_per_address: Annotated[int, Meta(ge=0)] = 0
     idle_timeout: Seconds = 0
     frame_timeout: Seconds = 10
+    answer_timeout: Annotated[float, Meta(ge=0.1, le=300)] = 5.0
     rate: Positive | None = None
     clients: dict[str, Client] = {}
     tls: Tls | None = None

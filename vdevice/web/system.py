@@ -43,7 +43,8 @@ async def read(call: Call) -> System:
 def _limits(config: Config) -> dict[str, str]:
     """Return the limits that hold now, by the settings' own names; those that are off are left out."""
     modbus = config.modbus
-    names = ("max_connections", "max_connections_per_address", "idle_timeout", "frame_timeout", "rate")
+    timeouts = ("idle_timeout", "frame_timeout", "answer_timeout")
+    names = ("max_connections", "max_connections_per_address", *timeouts, "rate")
     limits = {f"modbus.{name}": f"{value:g}" for name in names if (value := getattr(modbus, name))}
     if modbus.allow:
         limits["modbus.allow"] = ", ".join(map(str, modbus.allow))
