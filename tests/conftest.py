@@ -1,14 +1,39 @@
 import secrets
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
-from tests import support
+from tests import seeds, support
 from tests.brokers import NatsServer, nats_server
 from tests.support import Recorder
 from vdevice.app import App
+
+REPEAT = f"VDEVICE_SEED={seeds.SEED} draws the same again"
+
+# Hypothesis would draw the same each time where the environment says CI.
+hypothesis.settings.register_profile("held out", derandomize=False, print_blob=True)
+hypothesis.settings.load_profile("held out")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(seeds.SEED)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        report.sections.append(("seed", REPEAT))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(REPEAT)
 
 
 @pytest_asyncio.fixture

@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-import random
 import signal
 from pathlib import Path
 
+from tests import seeds
 from tests.support import Recorder, counting_plc, device, free_port, start, until
 from vdevice.outbox.sqlite import SqliteOutbox
 
@@ -48,7 +48,7 @@ async def test_no_answered_string_is_lost_or_out_of_order(recorder: Recorder, tm
     (tmp_path / "vdevice.toml").write_text(f'[modbus]\nlisten = "{address}"\n' + "\n".join(tables))
     answered: dict[int, list[str]] = {n: [] for n in TARGETS}
     stop = asyncio.Event()
-    lots = random.Random(7)
+    lots = seeds.lots("test_kill")
     process = await start(tmp_path / "vdevice.toml")
     async with asyncio.TaskGroup() as group:
         for number in TARGETS:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import seeds
 from tests.brokers import NatsServer, nats_cluster, nats_server
 from tests.support import Peer, Recorder, counting_plc, fc16, free_port, listening, peer, start, until
 from vdevice.outbox.jetstream.outbox import GONE
@@ -100,7 +100,7 @@ async def all_arrived(recorder: Recorder, answered: dict[int, list[str]]) -> Non
 
 async def test_kills_of_devices_and_dispatchers_lose_nothing(recorder: Recorder, tmp_path: Path) -> None:
     answered: dict[int, list[str]] = {number: [] for number in TARGETS}
-    lots = random.Random(7)
+    lots = seeds.lots("test_together")
     with nats_server(tmp_path / "nats") as server:
         async with Site(tmp_path, server.url, recorder).running() as site:
             async with load(site.addresses, answered):

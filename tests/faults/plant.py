@@ -157,6 +157,31 @@ class Plant:
         )
 
 
+@contextlib.asynccontextmanager
+async def running(folder: Path, settings: str = "", command: Sequence[str] = ()) -> AsyncIterator[Plant]:
+    """Run a plant under load, with a receiver that behaves well, while the block runs."""
+    async with Receiver().serve() as receiver, Plant(folder, receiver, settings, command).running() as plant:
+        yield plant
+
+
+async def failing(plant: Plant) -> None:
+    """Wait until status registers say that the outbox fails, and no string is answered any more."""
+    async with asyncio.timeout(30), peer(plant.address) as plc:
+        while not (await plc.inputs(6, 1))[0] & 0b10:
+            await asyncio.sleep(0.01)
+        assert await plc.inputs(0, 1) == [1], "status goes on"
+    count = plant.count()
+    await asyncio.sleep(0.2)
+    assert plant.count() <= count + 16, "answered while the outbox fails"
+
+
+async def last_error(plant: Plant, error: int) -> None:
+    """Wait until target 1's error register says so."""
+    async with asyncio.timeout(30), peer(plant.address) as plc:
+        while (await plc.inputs(1010, 1))[0] != error:
+            await asyncio.sleep(0.02)
+
+
 async def checkpoint(file: Path) -> None:
     """Wait until the outbox's main file is written to, which happens in a checkpoint only."""
     before = file.stat().st_mtime_ns

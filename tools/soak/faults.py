@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tests import seeds
 from tests.faults.plant import Row
 from tests.faults.scenarios import FAULTS
 from tools.soak.page import replace
@@ -29,11 +30,12 @@ def table(rows: Sequence[Row]) -> str:
         counts = (row.tried, row.answered, row.lost, row.repeated, row.out_of_order)
         lines.append(f"| {row.fault} | {' | '.join(f'{count:,}' for count in counts)} | {row.recovery:.2f} s |")
     kills = sum(row.tried for row in rows if row.fault.startswith("kill"))
-    return "\n".join([*lines, "", f"{kills} kills in all."])
+    return "\n".join([*lines, "", f"{kills} kills in all; drawn with VDEVICE_SEED={seeds.SEED}."])
 
 
 async def run(tries: int, console: Console) -> list[Row]:
     """Try each fault so many times."""
+    console.print(f"VDEVICE_SEED={seeds.SEED}")
     rows = []
     for name, fault in FAULTS.items():
         with tempfile.TemporaryDirectory(prefix="vdevice-fault-") as folder, console.status(name):
