@@ -17,6 +17,8 @@ from typing import BinaryIO, Literal
 import msgspec
 import structlog
 
+from vdevice.clean import clean
+
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 GATHER = 0.02
@@ -125,7 +127,11 @@ class _Lines:
 def _rendered(now: float, level: str, event: str, line: dict[str, object]) -> bytes:
     line["event"], line["level"] = event, level
     line["timestamp"] = f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"
-    return _encode(line) + b"\n"
+    try:
+        return _encode(line) + b"\n"
+    except (ValueError, OverflowError, RecursionError):
+        # Lone surrogates and numbers beyond 64 bits are no JSON; a line that cannot be written must not stop what logs it.
+        return _encode({clean(str(key)): clean(str(value)) for key, value in line.items()}) + b"\n"
 
 
 @functools.lru_cache(maxsize=2)

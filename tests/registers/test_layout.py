@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vdevice.board import Board, TargetState
+from vdevice.clean import to_ascii
 from vdevice.model import ErrorCode
 from vdevice.registers import layout
 from vdevice.registers.layout import Space
@@ -32,7 +33,7 @@ def test_status_registers_say_what_the_state_says(
     assert row["error"] == 99
     assert row["accepted_seq"] == accepted % 2**16
     assert row["finished_seq"] == (accepted - waiting) % 2**16
-    assert row["error_text"] == words.encode("ascii", "replace")[:64].rstrip(b"\0").decode()
+    assert row["error_text"] == to_ascii(words, 64)
 
 
 def test_device_registers_say_what_the_board_says() -> None:

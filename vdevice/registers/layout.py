@@ -10,6 +10,7 @@ import struct
 import msgspec
 
 from vdevice.board import Board, TargetState
+from vdevice.clean import to_ascii
 from vdevice.model import POINTS, TARGETS
 
 MAP_VERSION = 1
@@ -133,7 +134,7 @@ def target_status(state: TargetState) -> bytes:
         state.finished_at & 0xFFFFFFFF,
         state.accepted & 0xFFFF,
         (state.delivered + state.failed + state.discarded) & 0xFFFF,
-        state.error_text.encode("ascii", "replace")[:64],
+        to_ascii(state.error_text, 64).encode(),
     )
 
 

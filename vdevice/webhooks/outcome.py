@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from vdevice.clean import clean
 from vdevice.config import Target
 from vdevice.model import ErrorCode, Outcome, Verdict
 from vdevice.webhooks import masking, mattermost, slack, teams
@@ -34,7 +35,8 @@ def classify(
     wait = retry_after(headers, time.time() if now is None else now) if outcome.verdict is Verdict.RETRY else None
     # Masked before it is cut: a cut secret would not be found.
     kept = masking.mask_bytes(target, answer)[:ANSWER_KEPT]
-    return msgspec.structs.replace(outcome, answer=kept, text=masking.mask(target, outcome.text), retry_after=wait)
+    text = clean(masking.mask(target, outcome.text))
+    return msgspec.structs.replace(outcome, answer=kept, text=text, retry_after=wait)
 
 
 def _by_service(target: Target, status: int, answer: bytes) -> Outcome | None:
