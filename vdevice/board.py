@@ -21,6 +21,7 @@ class TargetState(msgspec.Struct):
     """What is known of one target. Times are UTC seconds, `latency_ms` is accept to delivery.
 
     `sending` and `retrying` count the events that this process has; another one that shares the outbox may have some.
+    `refused` counts, since the start, the writes that stored nothing and the staged texts that were thrown away.
     """
 
     configured: bool = False
@@ -40,7 +41,7 @@ class TargetState(msgspec.Struct):
     finished_at: int = 0
     error: ErrorCode = ErrorCode.NONE
     error_text: str = ""
-    rejected: int = 0
+    refused: int = 0
 
     @property
     def queued(self) -> int:
@@ -108,6 +109,10 @@ class Board:
         state.failed += failed
         state.discarded += discarded
         self.waiting += accepted - delivered - failed - discarded
+
+    def refuse(self, target: int) -> None:
+        """Count a write to a target that was answered 03, 04 or 06, or a staged text that was thrown away."""
+        self.targets[target].refused += 1
 
     def attempted(self, target: int, outcome: Outcome, attempts: int) -> None:
         """Show the result of an attempt, and how many its event has had."""

@@ -20,6 +20,7 @@ from vdevice.converter.image import Image
 from vdevice.converter.rules import Change, Converter, Origin
 from vdevice.errors import OutboxFailingError, OutboxFullError, StageError, TextError
 from vdevice.modbus.pdu import Refused
+from vdevice.modbus.refusals import Refusals
 from vdevice.modbus.rights import EVERYTHING, Rights
 from vdevice.model import Event, Stored, new_event_id
 from vdevice.outbox.api import Outbox
@@ -58,7 +59,7 @@ class Writes:
 
     def __init__(self, config: Config, outbox: Outbox, board: Board) -> None:
         self._outbox = outbox
-        self._board = board
+        self._refusals = Refusals(board)
         self._staging = Staging()
         self._converter = Converter(config)
         self._unstored: deque[Sequence[Event]] = deque()
@@ -238,13 +239,8 @@ class Writes:
 
     def _rejected(self, target: Target, client: Client, error: TextError | StageError) -> Refused:
         """Return the refusal of what is no text."""
-        self._count_rejected(target.number, client.name, error)
+        self._refusals.refuse("not text", target.number, client.name, str(error))
         return Refused(ExcCodes.ILLEGAL_VALUE)
-
-    def _count_rejected(self, target: int, client: str, error: TextError | StageError) -> None:
-        state = self._board.targets[target]
-        state.rejected += 1
-        log.warning("not text", target=target, client=client, reason=str(error), rejected=state.rejected)
 
     def _busy(self, client: Client, error: OutboxFullError, target: int) -> Refused:
         log.warning("busy", target=target, client=client.name, reason=str(error))
@@ -258,7 +254,7 @@ class Writes:
             try:
                 value = _idle_string(target, rules, data)
             except TextError as error:
-                self._count_rejected(number, client, error)
+                self._refusals.refuse("not text", number, client, str(error))
                 continue
             self._unstored.append((_event(number, value, client),))
 
