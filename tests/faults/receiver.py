@@ -2,16 +2,26 @@
 
 import asyncio
 import contextlib
+import os
+import random
+import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
 from time import time
+
+from tests.faults import responses
 
 ARRIVES = {"well", "closes", "endless"}
 """Modes in which what was asked has arrived."""
 
 HUGE = 10 * 2**30
 """Bytes that an endless answer promises, and would send if somebody read them."""
+
+SEED = int(os.environ.get("RESPONSES_SEED") or secrets.randbelow(2**32))
+"""What the responses of the mode `draws` are drawn from: anew in each run, unless the environment names one."""
+
+_random = random.Random(SEED)
 
 
 def _answer(head: str, body: bytes = b"") -> bytes:
@@ -55,12 +65,24 @@ async def _resets(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     writer.transport.abort()
 
 
+async def _draws(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Write a drawn response in one to three pieces; once in a while leave the connection open behind it."""
+    response = responses.draw(_random)
+    cuts = sorted(_random.randrange(len(response) + 1) for _ in range(_random.randrange(3)))
+    for start, end in zip([0, *cuts], [*cuts, len(response)], strict=True):
+        await _says(writer, response[start:end])
+        await asyncio.sleep(_random.choice([0, 0, 0.001]))
+    if _random.random() < 0.03:
+        await reader.read()
+
+
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 BEHAVIOURS: dict[str, Behaviour] = {
     "well": _always(_answer("200 OK", b"ok")),
     "closes": _always(_answer("200 OK\r\nConnection: close")),
     "endless": _endless,
     "hangs": _hangs,
+    "draws": _draws,
     "trickles": _trickles,
     "breaks off": _always(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"),
     "resets": _resets,
