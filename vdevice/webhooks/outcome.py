@@ -1,5 +1,6 @@
 """An HTTP answer to an outcome, as CONTRACT section 4 has it: first the service's own words, then one table for all."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -16,6 +17,12 @@ ANSWER_KEPT = 500
 
 RETRIED = frozenset({408, 425, 429})
 """Statuses below 500 that may do better next time."""
+
+LONGEST_WAIT = 1e9
+"""Seconds that a response can ask for at most: a float that every clock can take, however many digits were sent."""
+
+# RFC 9110 has whole seconds; some services send a fraction.
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 _SERVICES: dict[str, Callable[[int, str], Outcome | None]] = {
     "slack": slack.classify,
@@ -64,15 +71,16 @@ def _is_success(target: Target, status: int) -> bool:
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds that Retry-After (RFC 9110, 10.2.3) or X-RateLimit-Reset ask for, None if neither is there."""
     text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
+    if _SECONDS.fullmatch(text):
+        return min(float(text), LONGEST_WAIT)
     if text:
         try:
             return max(parsedate_to_datetime(text).timestamp() - now, 0.0)
         except (ValueError, OverflowError):
             return None
     reset = headers.get("x-ratelimit-reset", "").strip()
-    if not (reset.isascii() and reset.isdigit()):
+    if not _SECONDS.fullmatch(reset):
         return None
     # Mattermost says seconds, other servers the moment in UTC seconds.
-    return max(float(reset) - now, 0.0) if float(reset) > 1_000_000_000 else float(reset)
+    seconds = float(reset)
+    return min(max(seconds - now, 0.0) if seconds > 1_000_000_000 else seconds, LONGEST_WAIT)
