@@ -224,13 +224,16 @@ async def test_a_delayed_string_is_not_taken_before_it_is_due_and_holds_up_nobod
         assert [item.event.value for item in taken] == ["soon", "late"]
 
 
+@pytest.mark.parametrize(
+    "by_hand", [b"by hand", b'{"id": "\xff"}', rb'{"id": "\ud800"}'], ids=["text", "no UTF-8", "surrogate"]
+)
 async def test_what_is_no_event_is_left_out_with_a_line_in_the_log(
-    nats: NatsServer, device: str, capsys: pytest.CaptureFixture[str]
+    nats: NatsServer, device: str, capsys: pytest.CaptureFixture[str], by_hand: bytes
 ) -> None:
     config = config_of(nats, device)
     async with opened(config) as outbox:
         taken = serve(outbox, config)
-        await outbox._broker.client.publish(Names(device).target(7), b"by hand")
+        await outbox._broker.client.publish(Names(device).target(7), by_hand)
         await outbox.put([event_of("a")])
         await until(lambda: len(taken) == 1)
         assert taken[0].event.value == "a"

@@ -160,6 +160,7 @@ def test_a_value_cannot_name_a_file_by_itself() -> None:
         "big",
         "a\0b",
         "/secret",
+        "a\ud800",
     ],
 )
 def test_files_outside_the_folder_are_refused(tmp_path: Path, name: str) -> None:

@@ -4,6 +4,7 @@ Rules of this room: a command reads its arguments, calls one thing below, and pr
 for failed, 2 usage or config error. A user's mistake is one sentence, never a traceback.
 """
 
+import io
 import os
 import sys
 
@@ -42,6 +43,10 @@ app.command(backup.restore)
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal of another charset, or a file name that is no text, must not end a command in a traceback.
+            stream.reconfigure(errors="backslashreplace")
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         result = app(sys.argv[1:], result_action="return_value")

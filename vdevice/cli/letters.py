@@ -1,6 +1,5 @@
 """`vdevice outbox`: the waiting, delivered and failed events, beside a running device or without one."""
 
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vdevice import logs
-from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, console, new_table, print_json
+from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, console, new_table, print_json, write_utf8
 from vdevice.config import load
 from vdevice.config.load import with_outbox
 from vdevice.errors import VdeviceError
@@ -93,7 +92,7 @@ def export(
     with _opened(config) as letters:
         rows = _matching(letters.select(_states(state), target, -1), error, text)
     for row in reversed(rows):
-        sys.stdout.write(msgspec.json.encode(_plain(row)).decode() + "\n")
+        write_utf8(msgspec.json.encode(_plain(row)) + b"\n")
 
 
 @app.command

@@ -1,5 +1,6 @@
 """What several commands share: the config's place, the target number, JSON output."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +36,15 @@ def new_table(*columns: str, wrap: tuple[str, ...] = ()) -> Table:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode() + "\n")
+    plain = msgspec.to_builtins(value, enc_hook=str)
+    # By the standard library, which writes a file name that is no text where msgspec raises.
+    write_utf8(json.dumps(plain, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+
+
+def write_utf8(document: bytes) -> None:
+    """Write what programs read to standard output: it is in UTF-8, whatever the terminal's charset (RFC 8259, 8.1)."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(document)
 
 
 def find_target(config: Config, number: int) -> Target:

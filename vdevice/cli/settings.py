@@ -17,6 +17,7 @@ from vdevice.cli.options import (
     find_target,
     load_if_there,
     print_json,
+    write_utf8,
 )
 from vdevice.config import Config, Target, load
 from vdevice.config.example import EXAMPLE
@@ -113,7 +114,7 @@ def map_(
     loaded = None if generic else load_if_there(config)
     content = sheets.FORMATS[form](loaded)
     if output is None:
-        console.file.write(content)
+        write_utf8(content.encode())
         return
     try:
         output.write_text(content, "utf-8")

@@ -22,6 +22,7 @@ from vdevice.config.schema import (
     Tls,
     Web,
 )
+from vdevice.config.secret import text_of
 from vdevice.config.sections import check_config
 from vdevice.errors import ConfigError, Problem
 from vdevice.model import TARGETS
@@ -128,13 +129,14 @@ def with_outbox(config: Config, url: str) -> Config:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        # With universal line ends, as `read_text` has them.
+        return text_of(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         message = f"{path.name} is not there; run `vdevice init`, or name another file with --config"
-    except UnicodeDecodeError as error:
-        message = f"{path.name} is not UTF-8 text (byte {error.start}); save it as UTF-8"
     except OSError as error:
         message = f"{path.name} cannot be read ({error.strerror}); check its permissions"
+    except ValueError as error:
+        message = f"{path.name} {error}"
     raise ConfigError([Problem("", message)])
 
 

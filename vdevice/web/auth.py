@@ -90,7 +90,7 @@ class Access:
         if self._seen != (status.st_mtime_ns, status.st_size):
             try:
                 self._users = msgspec.json.decode(self._path.read_bytes(), type=Users)
-            except (OSError, msgspec.DecodeError):
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
                 raise VdeviceError(
                     f"{FILE} is damaged; remove it, and set the password anew with `vdevice passwd`"
                 ) from None
@@ -193,4 +193,4 @@ def _fits(user: User | None, password: str) -> bool:
 
 
 def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

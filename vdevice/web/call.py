@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from vdevice.board import Board
+from vdevice.clean import clean
 from vdevice.config import Config
 from vdevice.config.edit import tag_of
 from vdevice.config.redact import without_secrets
@@ -70,12 +71,7 @@ class Call(msgspec.Struct, frozen=True):
 
     def take(self, kind: type[B]) -> B:
         """Return the body as a struct. Raises ApiError."""
-        try:
-            return msgspec.json.decode(self.body, type=kind)
-        except msgspec.ValidationError as error:
-            raise ApiError(422, "the body is not what it should be", str(error)) from None
-        except msgspec.DecodeError as error:
-            raise ApiError(400, "the body is not JSON", str(error)) from None
+        return from_json(self.body, kind)
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """Return a whole number of the path or query. Raises ApiError."""
@@ -116,6 +112,16 @@ class Call(msgspec.Struct, frozen=True):
             words = "vdevice.toml was changed meanwhile; compare, and save again"
             raise ApiError(409, words, current=_shown(text))
         return path, text
+
+
+def from_json(body: bytes, kind: type[B]) -> B:
+    """Return the body of a request as a struct. Raises ApiError."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise ApiError(422, "the body is not what it should be", clean(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError(400, "the body is not JSON in UTF-8", clean(str(error))) from None
 
 
 def _shown(text: str) -> str:

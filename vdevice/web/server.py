@@ -19,12 +19,13 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from vdevice.clean import clean
 from vdevice.config import Config
 from vdevice.config.schema import Listen
 from vdevice.errors import ConfigError, VdeviceError
 from vdevice.web import live, metrics, openapi
 from vdevice.web.auth import EVERYBODY, LOOPBACK, Access, ThrottledError, Who
-from vdevice.web.call import ApiError, Call, Device, problems_of
+from vdevice.web.call import ApiError, Call, Device, from_json, problems_of
 from vdevice.web.routes import ROUTES, Route
 from vdevice.web.views import Login, Problem, Session
 
@@ -111,12 +112,17 @@ class Page:
         return response
 
     def _check_host(self, request: web.Request) -> None:
-        host = urlsplit(f"//{request.host}").hostname or ""
+        # Bytes of a header that are no UTF-8 come as lone surrogates.
+        origin = clean(request.headers.get("Origin", ""))
+        try:
+            host = urlsplit(f"//{clean(request.host)}").hostname or ""
+            origin_host, origin_netloc = urlsplit(origin).hostname, urlsplit(origin).netloc
+        except ValueError:
+            raise ApiError(400, "the header Host or Origin holds no host") from None
         if not _is_ours(host, self._device.config):
             raise ApiError(421, f"this device is not {host}", "add the name to web.hosts")
-        origin = request.headers.get("Origin", "")
-        foreign = bool(origin) and urlsplit(origin).netloc.lower() != request.host.lower()
-        known = urlsplit(origin).hostname in self._device.config.web.hosts
+        foreign = bool(origin) and origin_netloc.lower() != request.host.lower()
+        known = origin_host in self._device.config.web.hosts
         if request.method not in SAFE and (
             (foreign and not known) or request.headers.get("Sec-Fetch-Site") == "cross-site"
         ):
@@ -156,10 +162,7 @@ class Page:
     async def _login(self, request: web.Request) -> web.Response:
         if request.content_type != "application/json":
             raise ApiError(415, "the body is to be application/json")
-        try:
-            login = msgspec.json.decode(await request.read(), type=Login)
-        except msgspec.MsgspecError as error:
-            raise ApiError(422, "the body is not what it should be", str(error)) from None
+        login = from_json(await request.read(), Login)
         if self.access.is_open:
             return _signed_in(Session(EVERYBODY.name, EVERYBODY.role, open=True))
         address = request.remote or ""

@@ -26,6 +26,9 @@ def read(root: Path, name: str, max_bytes: int) -> bytes:
         return _read(place, name, max_bytes)
     except OSError as error:
         raise FileRefusedError(f"file {name[:80]!r}: {error.strerror or 'cannot be read'}") from None
+    except UnicodeEncodeError:
+        # A character that the file system's charset does not have.
+        raise FileRefusedError(f"file {name[:80]!r} cannot be a file name on this system") from None
 
 
 def _read(place: Path, name: str, max_bytes: int) -> bytes:

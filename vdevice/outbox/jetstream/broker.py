@@ -248,7 +248,7 @@ class Broker:
                 subject, data, timeout=REQUEST, headers=dict(headers) if headers else None
             )
             answer: dict[str, Any] = msgspec.json.decode(reply.data)
-        except (nats.errors.Error, OSError, msgspec.DecodeError) as error:
+        except (nats.errors.Error, OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BrokerError(_words(error)) from error
         if "error" in answer:
             raise BrokerError(answer["error"].get("description", "refused"), answer["error"].get("err_code", 0))

@@ -253,7 +253,7 @@ async def _event(message: Msg) -> documents.Waiting | None:
     """Return the event in a message; what is none is taken out of the stream, with a line in the log."""
     try:
         return documents.waiting_decoder.decode(message.data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         seq = message.metadata.sequence.stream
         log.error("not an event", subject=message.subject, seq=seq, reason=str(error))  # noqa: TRY400 (no traceback for a user)
         await message.term()
