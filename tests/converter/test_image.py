@@ -40,6 +40,12 @@ def test_a_whole_write_tells_its_points_in_order() -> None:
     assert names(there, "holding", 12, bytes(16)) == []
 
 
+def test_a_bool_among_the_bits_that_were_not_written_is_not_told() -> None:
+    there = watching()
+    _, whole = there.write("holding", 40, b"\0\x02", "a", 0b010)
+    assert [point.name for point in whole] == ["b1"]
+
+
 def test_halves_come_together_in_the_requests_of_one_client_that_follow_each_other() -> None:
     there = watching()
     assert names(there, "holding", 10, b"ab") == []

@@ -70,7 +70,7 @@ EXCEPTIONS = {
     "write of the commit register": (fc16(7900, b"\0\0"), 2),
     "read of a reserved register": (read(3, 7901, 1), 2),
     "read across the mirror's start": (read(3, 7949, 2), 2),
-    "read across the status' end": (read(4, 7049, 2), 2),
+    "read across the mirror's end": (read(3, 7999, 2), 2),
     "read across the points' end": (read(3, 899, 2), 2),
     "write of status": (fc16(7950, b"ab"), 2),
     "write across the points' end": (fc16(899, b"abcd"), 2),
@@ -79,8 +79,15 @@ EXCEPTIONS = {
     "write behind the last target": (fc16(65_000, b"ab"), 2),
     "06 to a target without a config": (b"\x06\x27\x10\x41\x42", 2),
     "coil 900": (read(1, 900, 1), 2),
-    "discrete input 65": (read(2, 65, 1), 2),
-    "input register of block 65": (read(4, 65_000, 1), 2),
+    "discrete input 400": (read(2, 399, 2), 2),
+    "mask of text": (b"\x16\x1b\x58\x00\x00\x48\x69", 2),
+    "mask of status": (b"\x16\x03\xb6\x00\x00\x48\x69", 2),
+    "mask of the last target's block end": (b"\x16\xff\xff\x00\x00\x48\x69", 2),
+    "mask that is cut": (b"\x16\x00\x00\x00\x00\x48", 3),
+    "124 registers, as their clients send them": (struct.pack(">BHHB", 16, 7000, 124, 248) + bytes(248), 3),
+    "the longest frame that is read": (b"\x10" + bytes(510), 3),
+    "an unknown function that is too long": (b"\x08" + bytes(300), 3),
+    "input register of block 65": (read(4, 64_999, 2), 2),
     "23 that reads text": (struct.pack(">BHHHHB", 23, 7000, 1, 7000, 1, 2) + b"no", 2),
     "23 that writes status": (struct.pack(">BHHHHB", 23, 7950, 1, 7950, 1, 2) + b"no", 2),
     "write to a disabled target": (fc16(8000, b"ab"), 4),
@@ -118,14 +125,81 @@ async def test_identity_and_server_id(plc: Peer) -> None:
     assert basic[:7] == b"\x2b\x0e\x01\x83\x00\x00\x03"
     assert b"vdevice" in basic
     regular = await plc.ask(b"\x2b\x0e\x02\x00")
-    assert b"https://" in regular
+    assert b"http" not in regular
     assert (await plc.ask(b"\x2b\x0e\x04\x00"))[7:] == b"\x00\x07vdevice"
     assert await plc.ask(b"\x2b\x0e\x04\x70") == b"\xab\x02"
+    assert await plc.ask(b"\x2b\x0e\x04\x03") == b"\xab\x02"
     assert await plc.ask(b"\x2b\x0e\x05\x00") == b"\xab\x03"
     server_id = await plc.ask(b"\x11")
-    assert server_id[1] == len(server_id) - 2
-    assert server_id.startswith(b"\x11")
-    assert server_id.endswith(b"\xff")
+    # One byte of id, then the run indicator, then text: uModbus, pymodbus and libmodbus take it apart like that.
+    assert server_id[:4] == bytes((17, len(server_id) - 2, 1, 0xFF))
+    assert server_id[4:].startswith(b"vdevice ")
+
+
+async def test_the_identity_names_an_address_where_one_is_set(tmp_path: Path) -> None:
+    url = "https://example.com/plant/7"
+    async with device(f'[device]\nurl = "{url}"', tmp_path) as app, peer(app.address) as plc:
+        assert url.encode() in await plc.ask(b"\x2b\x0e\x02\x00")
+        assert (await plc.ask(b"\x2b\x0e\x04\x03")).endswith(bytes((3, len(url))) + url.encode())
+
+
+async def test_input_registers_and_discrete_inputs_are_read_in_blocks_across_gaps(plc: Peer) -> None:
+    # Ignition's spanGaps, Geo SCADA and Scada-LTS read like this.
+    assert (await plc.inputs(7000, 125))[:2] == [1, 0]
+    assert await plc.inputs(7050, 125) == [0] * 125
+    across = await plc.inputs(7950, 100)
+    assert across[:50] == [0] * 50
+    assert across[50] == 6
+    assert await plc.inputs(64_950, 50) == [0] * 50
+    bits = await plc.ask(read(2, 0, 400))
+    assert bits[1] == 50
+    assert [number for number in range(400) if bits[2 + number // 8] >> number % 8 & 1] == [0, 207, 209]
+
+
+async def test_some_bits_of_a_register_are_written(plc: Peer) -> None:
+    assert await plc.ask(b"\x06\x00\x04\x00\x12") == b"\x06\x00\x04\x00\x12"
+    mask = b"\x16\x00\x04\x00\xf2\x00\x25"
+    assert await plc.ask(mask) == mask
+    assert await plc.ask(read(3, 4, 1)) == b"\x03\x02\x00\x17"
+
+
+async def test_a_client_that_writes_a_register_too_many_keeps_its_connection(plc: Peer, app: App) -> None:
+    for length in (248, 400, 504):
+        long = struct.pack(">BHHB", 16, 7000, length // 2, length & 0xFF) + bytes(length)
+        plc.writer.write(plc.frame(long) + plc.frame(read(4, 0, 1)))
+        assert (await plc.answer())[2] == b"\x90\x03"
+        assert (await plc.answer())[2] == b"\x04\x02\x00\x01"
+    assert app.board.targets[7].accepted == 0
+
+
+SERIAL = {
+    "RTU, read of two": bytes.fromhex("010300000002C40B"),
+    "RTU, read of ten": bytes.fromhex("01030000000AC5CD"),
+    "RTU, text": bytes.fromhex("01101B58000204486921009629"),
+    "ASCII": b":010300000001FB\r\n",
+}
+
+
+@pytest.mark.parametrize("data", SERIAL.values(), ids=SERIAL.keys())
+async def test_a_gateway_that_sends_serial_frames_is_told_in_the_log(
+    plc: Peer, data: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plc.writer.write(data)
+    async with asyncio.timeout(3):
+        assert await plc.reader.read() == b""
+    log = capfd.readouterr().out
+    assert f"it sends Modbus {'ASCII' if data.startswith(b':') else 'RTU'} frames" in log
+    assert "set the gateway to Modbus TCP" in log
+
+
+async def test_a_misconfigured_client_that_comes_again_and_again_is_one_line_in_the_log(
+    app: App, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(200):
+        async with peer(app.address) as plc:
+            plc.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert await plc.reader.read() == b""
+    assert capfd.readouterr().out.count("connection closed") == 1
 
 
 async def test_fc06_writes_a_string_of_two_characters(plc: Peer, recorder: Recorder) -> None:
@@ -162,9 +236,9 @@ async def test_frames_cut_at_every_byte(plc: Peer) -> None:
     [
         b"\x00\x01\x00\x01\x00\x06\x01\x03\x00\x00\x00\x01",
         b"\x00\x01\x00\x00\x00\x01\x01",
-        b"\x00\x01\x00\x00\x00\xff\x01",
+        b"\x00\x01\x00\x00\x02\x01\x01",
     ],
-    ids=["protocol id", "length 1", "length 255"],
+    ids=["protocol id", "length 1", "length 513"],
 )
 async def test_what_is_not_modbus_closes_the_connection(plc: Peer, app: App, junk: bytes) -> None:
     plc.writer.write(plc.frame(read(4, 0, 1)) + junk)
@@ -258,7 +332,7 @@ async def test_limits_close_connections(recorder: Recorder, tmp_path: Path, capf
         assert await second.reader.read() == b""
         assert time.monotonic() - started < 0.9
         assert await first.reader.read() == b""
-    log = capfd.readouterr().out + capfd.readouterr().err
+    log = capfd.readouterr().out + capfd.readouterr().out
     assert log.count("connection closed") == 3
 
 

@@ -185,3 +185,25 @@ async def test_pipelined_writes_of_a_point_fire_in_order(recorder: Recorder, tmp
         await asyncio.wait_for(flood(plc, range(320)), 20)
         await idle(app)
     assert recorder.bodies() == [f"{value}.0".encode() for value in range(320)]
+
+
+async def test_a_mask_write_fires_the_rules_of_the_bits_that_it_wrote(recorder: Recorder, tmp_path: Path) -> None:
+    other = POINTS[POINTS.index('[[points]]\nname = "motor"') :].replace("motor", "valve").replace("bit = 3", "bit = 4")
+    toml = (
+        POINTS
+        + other
+        + target(recorder, 7)
+        + target(recorder, 8)
+        + rule("motor", "target/7")
+        + rule("valve", "target/8")
+    )
+    async with device(toml, tmp_path) as app, peer(app.address) as plc:
+        on, off = b"\x16\x00\x6e\xff\xf7\x00\x08", b"\x16\x00\x6e\xff\xf7\x00\x00"
+        for mask in (on, off):
+            assert await plc.ask(mask) == mask
+        plc.writer.write(plc.frame(on) + plc.frame(off) + plc.frame(b"\x03\x00\x6e\x00\x01"))
+        assert [(await plc.answer())[2] for _ in range(3)] == [on, off, b"\x03\x02\x00\x00"]
+        await idle(app)
+        assert app.board.targets[7].accepted == 4
+        assert app.board.targets[8].accepted == 0
+        assert recorder.bodies() == [b"true", b"false", b"true", b"false"]

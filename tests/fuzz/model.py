@@ -4,11 +4,12 @@ Target 7 is enabled and target 8 disabled, both in completion mode `request`; no
 """
 
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 ENABLED, DISABLED = 7, 8
-OBJECTS = {0, 1, 2, 3, 4, 6}
-"""Identification objects that the device has: vendor, product code, revision, URL, product name, application name."""
+OBJECTS = {0, 1, 2, 4, 6}
+"""Identification objects that the device has: vendor, product code, revision, product name, application name; no URL is set."""
 
 
 class Region(NamedTuple):
@@ -21,13 +22,12 @@ class Region(NamedTuple):
 
 
 HOLDING = [Region(0, 899, "points"), Region(950, 999, "status")]
-INPUT = [Region(0, 49, "status")]
+INPUT = [Region(0, 64_999, "status")]
 for number in range(1, 65):
     block = 1000 * number
     HOLDING += [Region(block, block + 899, "text", number), Region(block + 950, block + 999, "status", number)]
-    INPUT.append(Region(block, block + 49, "status", number))
 COILS = [Region(0, 899, "points")]
-DISCRETE = [Region(0, 64, "status"), Region(101, 164, "status"), Region(201, 264, "status")]
+DISCRETE = [Region(0, 399, "status")]
 
 
 def region_of(regions: list[Region], address: int, count: int) -> Region | None:
@@ -41,26 +41,14 @@ def region_of(regions: list[Region], address: int, count: int) -> Region | None:
 def expected(pdu: bytes) -> int:
     """Return the exception code that a PDU must be answered with, 0 for none."""
     function = pdu[0]
-    if function in {1, 2, 3, 4}:
-        return _read(function, pdu)
-    if function == 5:
-        return _coil(pdu)
-    if function == 6:
-        return 3 if len(pdu) != 5 else _write(struct.unpack(">H", pdu[1:3])[0], pdu[3:])
-    if function == 15:
-        return _coils(pdu)
-    if function == 16:
-        return _registers(pdu)
-    if function == 23:
-        return _read_write(pdu)
-    if function == 17:
-        return 0 if len(pdu) == 1 else 3
-    if function == 43:
-        return _identify(pdu)
-    return 1
+    if len(pdu) > 253:
+        return 3
+    check = CHECKS.get(function)
+    return check(pdu) if check else 1
 
 
-def _read(function: int, pdu: bytes) -> int:
+def _read(pdu: bytes) -> int:
+    function = pdu[0]
     if len(pdu) != 5:
         return 3
     address, count = struct.unpack(">HH", pdu[1:])
@@ -75,6 +63,10 @@ def _coil(pdu: bytes) -> int:
     if len(pdu) != 5 or pdu[3:] not in {b"\x00\x00", b"\xff\x00"}:
         return 3
     return 0 if region_of(COILS, struct.unpack(">H", pdu[1:3])[0], 1) else 2
+
+
+def _register(pdu: bytes) -> int:
+    return 3 if len(pdu) != 5 else _write(struct.unpack(">H", pdu[1:3])[0], pdu[3:])
 
 
 def _coils(pdu: bytes) -> int:
@@ -122,6 +114,13 @@ def _write(address: int, data: bytes) -> int:
     return 4 if region.target == DISABLED else 0
 
 
+def _mask(pdu: bytes) -> int:
+    if len(pdu) != 7:
+        return 3
+    region = region_of(HOLDING, struct.unpack(">H", pdu[1:3])[0], 1)
+    return 0 if region and region.kind == "points" else 2
+
+
 def _identify(pdu: bytes) -> int:
     if len(pdu) < 2:
         return 3
@@ -130,3 +129,16 @@ def _identify(pdu: bytes) -> int:
     if len(pdu) != 4 or not 1 <= pdu[2] <= 4:
         return 3
     return 2 if pdu[2] == 4 and pdu[3] not in OBJECTS else 0
+
+
+CHECKS: dict[int, Callable[[bytes], int]] = {
+    **dict.fromkeys((1, 2, 3, 4), _read),
+    5: _coil,
+    6: _register,
+    15: _coils,
+    16: _registers,
+    17: lambda pdu: 0 if len(pdu) == 1 else 3,
+    22: _mask,
+    23: _read_write,
+    43: _identify,
+}

@@ -16,7 +16,7 @@ from tests.support import Recorder, device, fc16, peer, until
 FRAMES = int(os.environ.get("FUZZ_FRAMES", "50000"))
 CONNECTIONS = 8
 AT_ONCE = 16
-EDGES = (0, 1, 49, 50, 64, 65, 101, 164, 201, 264, 265, 898, 899, 900, 901, 949, 950, 999)
+EDGES = (0, 1, 49, 50, 64, 65, 101, 164, 201, 264, 265, 301, 364, 398, 399, 400, 898, 899, 900, 901, 949, 950, 999)
 COUNTS = (0, 1, 2, 3, 50, 64, 121, 122, 123, 124, 125, 126, 900, 1968, 1969, 2000, 2001, 65535)
 
 
@@ -35,38 +35,48 @@ def data(lots: random.Random, size: int) -> bytes:
 
 
 def request(lots: random.Random) -> bytes:
-    function = lots.choice((1, 2, 3, 4, 5, 6, 15, 16, 16, 16, 17, 23, 43, lots.randrange(256)))
+    function = lots.choice((1, 2, 3, 4, 5, 6, 15, 16, 16, 16, 17, 22, 23, 43, lots.randrange(256)))
     if function == 15:
         number = count(lots, 1968)
-        size = min(-(-number // 8), 246)
+        size = min(-(-number // 8), 255)
         pdu = struct.pack(">BHHB", 15, address(lots), number, size) + data(lots, size)
     elif function == 16:
         number = count(lots, 123)
-        size = min(2 * number, 246)
+        size = min(2 * number, 254)
         pdu = struct.pack(">BHHB", 16, address(lots), number, size) + data(lots, size)
     elif function == 23:
         number = count(lots, 121)
-        size = min(2 * number, 242)
+        size = min(2 * number, 254)
         pdu = struct.pack(">BHHHHB", 23, address(lots), count(lots, 125), address(lots), number, size) + data(
             lots, size
         )
     elif function == 43:
         pdu = bytes((43, lots.choice((14, 14, 14, 13)), lots.randrange(6), lots.randrange(9)))
-    elif function == 17:
-        pdu = b"\x11"
-    elif function == 5:
-        pdu = struct.pack(">BHH", 5, address(lots), lots.choice((0, 0xFF00, 0xFF00, 1, 0xFF)))
     else:
-        pdu = struct.pack(">BHH", function, address(lots), count(lots, 125))
+        pdu = single(lots, function)
+    return spoilt(lots, pdu)
+
+
+def single(lots: random.Random, function: int) -> bytes:
+    if function == 17:
+        return b"\x11"
+    if function == 22:
+        return struct.pack(">BHHH", 22, address(lots), lots.randrange(65536), lots.randrange(65536))
+    if function == 5:
+        return struct.pack(">BHH", 5, address(lots), lots.choice((0, 0xFF00, 0xFF00, 1, 0xFF)))
+    return struct.pack(">BHH", function, address(lots), count(lots, 125))
+
+
+def spoilt(lots: random.Random, pdu: bytes) -> bytes:
     spoil = lots.random()
     if spoil < 0.04:
         pdu = pdu[: lots.randint(1, len(pdu))]
     elif spoil < 0.08:
-        pdu += lots.randbytes(lots.randint(1, 4))
+        pdu += lots.randbytes(lots.choice((1, 2, 4, 250, 511)))
     elif spoil < 0.12 and len(pdu) > 6:
         place = lots.randrange(1, 7)
         pdu = pdu[:place] + bytes((lots.randrange(256),)) + pdu[place + 1 :]
-    return pdu[:253]
+    return pdu[:511]
 
 
 async def client(place: str, number: int, frames: int) -> None:
@@ -93,6 +103,8 @@ def length_of(pdu: bytes, reply: bytes) -> int:
         return 2 + -(-int(struct.unpack(">H", pdu[3:5])[0]) // 8)
     if function in {3, 4, 23}:
         return 2 + 2 * int(struct.unpack(">H", pdu[3:5])[0])
+    if function == 22:
+        return 7
     return 5 if function in {5, 6, 15, 16} else len(reply)
 
 

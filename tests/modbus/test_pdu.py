@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 from vdevice.modbus import pdu
 from vdevice.modbus.pdu import Refused
 
-FUNCTIONS = {1, 2, 3, 4, 5, 6, 15, 16, 17, 23, 43}
+FUNCTIONS = {1, 2, 3, 4, 5, 6, 15, 16, 17, 22, 23, 43}
 
 
-@given(st.binary(min_size=1, max_size=253))
+@given(st.binary(min_size=1, max_size=511))
 def test_any_pdu_is_a_request_or_a_refusal(raw: bytes) -> None:
     code = 0
     try:
@@ -16,7 +16,7 @@ def test_any_pdu_is_a_request_or_a_refusal(raw: bytes) -> None:
     except Refused as refused:
         code = refused.code
     if code:
-        assert code in ({3} if raw[0] in FUNCTIONS - {43} else {1, 3})
+        assert code in ({3} if raw[0] in FUNCTIONS - {43} or len(raw) > pdu.LONGEST else {1, 3})
     else:
         assert request.function == raw[0]
         assert raw[0] in FUNCTIONS
@@ -38,3 +38,12 @@ def test_other_functions_are_01(function: int) -> None:
     with pytest.raises(Refused) as caught:
         pdu.decode(bytes((function, 0, 0, 0, 1)))
     assert caught.value.code == 1
+
+
+@given(st.integers(0, 65535), st.integers(0, 65535), st.integers(0, 65535))
+def test_a_mask_write_is_the_specification_s_formula_for_each_bit(register: int, keep: int, bits: int) -> None:
+    request = pdu.MaskWrite(22, 0, keep, bits, b"")
+    wanted = [(bits if not keep >> bit & 1 else register) >> bit & 1 for bit in range(16)]
+    assert request.written(register) == sum(value << bit for bit, value in enumerate(wanted))
+    # The example of the Application Protocol, 6.16.
+    assert pdu.MaskWrite(22, 4, 0xF2, 0x25, b"").written(0x12) == 0x17

@@ -106,6 +106,7 @@ async def test_what_is_not_permitted_is_01_and_nothing_happens(recorder: Recorde
         assert await plc.ask(b"\x05\x00\x05\xff\x00") == b"\x05\x00\x05\xff\x00"
         assert await plc.ask(b"\x05\x00\x06\xff\x00") == b"\x85\x01"
         assert await plc.ask(b"\x06\x00\x64\x00\x01") == b"\x86\x01"
+        assert await plc.ask(b"\x16\x00\x64\x00\x00\x00\x01") == b"\x96\x01"
         assert (await plc.ask(b"\x03\x00\x64\x00\x02"))[2:] == bytes(4)
         assert await plc.ask(b"\x01\x00\x06\x00\x01") == b"\x01\x01\x00"
         assert (await plc.inputs(8000, 50))[0] == 1

@@ -8,7 +8,6 @@ from vdevice.board import Board, TargetState
 from vdevice.clean import to_ascii
 from vdevice.model import ErrorCode
 from vdevice.registers import layout
-from vdevice.registers.layout import Space
 
 counter = st.integers(0, 2**40)
 
@@ -58,7 +57,7 @@ def test_no_address_belongs_to_two_regions(address: int, count: int) -> None:
     regions = [
         layout.is_points(address, count),
         layout.text_target(address, count) is not None,
-        layout.status_block(Space.HOLDING_REGISTERS, address, count) is not None,
+        layout.mirror_block(address, count) is not None,
     ]
     assert sum(regions) <= 1
 
@@ -79,28 +78,40 @@ def test_text_is_found_by_address(address: int, count: int, found: tuple[int, in
 
 
 @pytest.mark.parametrize(
-    ("space", "address", "count", "found"),
+    ("address", "count", "found"),
     [
-        (Space.INPUT_REGISTERS, 7000, 50, (7, 0)),
-        (Space.INPUT_REGISTERS, 7049, 2, None),
-        (Space.INPUT_REGISTERS, 0, 50, (0, 0)),
-        (Space.HOLDING_REGISTERS, 7950, 50, (7, 0)),
-        (Space.HOLDING_REGISTERS, 7949, 2, None),
-        (Space.HOLDING_REGISTERS, 999, 1, (0, 49)),
-        (Space.HOLDING_REGISTERS, 999, 2, None),
-        (Space.INPUT_REGISTERS, 65_000, 1, None),
+        (7950, 50, (7, 0)),
+        (7949, 2, None),
+        (7900, 1, None),
+        (999, 1, (0, 49)),
+        (999, 2, None),
+        (949, 1, None),
+        (65_950, 1, None),
     ],
 )
-def test_status_is_found_by_address(space: Space, address: int, count: int, found: tuple[int, int] | None) -> None:
-    assert layout.status_block(space, address, count) == found
+def test_the_status_mirror_is_found_by_address(address: int, count: int, found: tuple[int, int] | None) -> None:
+    assert layout.mirror_block(address, count) == found
 
 
-@pytest.mark.parametrize(
-    ("address", "count", "holds"),
-    [(0, 65, True), (0, 66, False), (101, 64, True), (100, 1, False), (164, 2, False), (264, 1, True), (265, 1, False)],
-)
-def test_discrete_inputs_end_where_the_map_says(address: int, count: int, holds: bool) -> None:  # noqa: FBT001
-    assert layout.is_discrete(address, count) is holds
+@given(st.integers(0, 64_999), st.integers(1, 125))
+def test_input_registers_of_any_range_are_those_of_single_reads(address: int, count: int) -> None:
+    board = Board()
+    for number, state in board.targets.items():
+        state.configured, state.accepted, state.error_text = True, 100_000 * number, f"error of {number}" * 5
+    count = min(count, layout.INPUTS - address)
+    whole = layout.input_registers(board, "plant", address, count)
+    assert whole == b"".join(layout.input_registers(board, "plant", address + at, 1) for at in range(count))
+    block, offset = divmod(address, 1000)
+    known = layout.status(board, "plant", block)[2 * offset : 2 * offset + 2]
+    assert whole[:2] == (known or bytes(2))
+
+
+def test_discrete_inputs_can_be_read_as_one_block() -> None:
+    board = Board()
+    for state in board.targets.values():
+        state.configured = state.enabled = True
+    found = layout.discrete_inputs(board, 0, layout.DISCRETES)
+    assert [number for number, value in enumerate(found) if value] == list(range(201, 265))
 
 
 def test_discrete_inputs_show_busy_failed_enabled() -> None:

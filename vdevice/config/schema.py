@@ -80,9 +80,10 @@ class Network:
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """[device]: who this device is."""
+    """[device]: who this device is. `url` is the address that its Modbus identity gives, empty for none."""
 
     id: Annotated[str, Meta(min_length=1, max_length=32, pattern="^[ -~]+$")] = "vdevice"
+    url: Annotated[str, Meta(max_length=100, pattern="^[!-~]*$")] = ""
     timezone: ZoneInfo = msgspec.field(default_factory=lambda: ZoneInfo("UTC"))
 
 

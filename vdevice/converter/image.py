@@ -53,15 +53,21 @@ class Image:
         """Return the value that a point has now. Raises ConversionError."""
         return points.decode(point, self.read(point.space, point.address, point.count))
 
-    def write(self, space: str, address: int, data: bytes, client: str) -> tuple[Patch, list[Point]]:
-        """Write as a client did; return what it replaced, and the watched points that are whole now, by address."""
+    def write(self, space: str, address: int, data: bytes, client: str, bits: int = -1) -> tuple[Patch, list[Point]]:
+        """Write as a client did; return what it replaced, and the watched points that are whole now, by address.
+
+        `bits` are those that the request wrote of each register; a bool among the others was not written.
+        """
         count = len(data) // _width(space)
         patch = self.put(space, address, data)
         halves = self._partial.pop(client, None) if self._partial else None
         if self._watched[space].find(1, address, address + count) < 0:
             return patch, []
         touched = {
-            point.name: point for place in range(address, address + count) for point in self._at.get((space, place), ())
+            point.name: point
+            for place in range(address, address + count)
+            for point in self._at.get((space, place), ())
+            if point.bit is None or bits >> point.bit & 1
         }
         whole, waiting = [], {}
         for point in touched.values():

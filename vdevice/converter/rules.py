@@ -119,9 +119,12 @@ class Converter:
         heapq.heapify(self._later)
         self.image.watch([self._points[name] for name in self._by_source])
 
-    def write(self, space: str, address: int, data: bytes, origin: Origin) -> Change | None:
-        """Write registers (two bytes each) or coils (a byte each); return what it caused, None where no rule watches."""
-        patch, whole = self.image.write(space, address, data, origin.address)
+    def write(self, space: str, address: int, data: bytes, origin: Origin, bits: int = -1) -> Change | None:
+        """Write registers (two bytes each) or coils (a byte each); return what it caused, None where no rule watches.
+
+        `bits` are those that the request wrote of each register.
+        """
+        patch, whole = self.image.write(space, address, data, origin.address, bits)
         if not whole:
             return None
         change = Change(origin, patches=[patch])

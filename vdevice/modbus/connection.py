@@ -13,7 +13,6 @@ from collections import deque
 from typing import Any, Protocol, cast
 
 import msgspec
-import structlog
 from pymodbus.constants import ExcCodes
 
 from vdevice.modbus import frames, pdu
@@ -27,8 +26,6 @@ BUSY_ABOVE = 16
 
 PAUSE_ABOVE = 64
 """Requests, the refused ones among them, above which a connection is not read."""
-
-log = structlog.get_logger()
 
 
 class Host(Protocol):
@@ -44,6 +41,9 @@ class Host(Protocol):
 
     def may_ask(self, client: Client) -> bool:
         """Count a request, and tell whether it is within the client's rate."""
+
+    def tell_closed(self, client: str, kind: str, reason: str) -> None:
+        """Log why a connection is closed, unless the same was logged of this client a moment ago."""
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -82,6 +82,7 @@ class Connection(asyncio.Protocol):
         self._write_paused = False
         self._ending = False
         self._pumping = False
+        self._speaks_tcp = False
         self.last_seen = time.monotonic()
         self.since = time.time()
         self.requests = 0
@@ -99,7 +100,7 @@ class Connection(asyncio.Protocol):
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         reason = self._server.admit(self)
         if reason:
-            self._end(reason)
+            self._end("not admitted", reason)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Forget the connection; what it stored stays stored."""
@@ -146,8 +147,8 @@ class Connection(asyncio.Protocol):
         self._transport.pause_reading()
         self._close_when_answered()
 
-    def _end(self, reason: str) -> None:
-        log.warning("connection closed", client=self._client.name, reason=reason)
+    def _end(self, kind: str, reason: str) -> None:
+        self._server.tell_closed(self._client.name, kind, reason)
         self.finish()
 
     def connected(self) -> Connected:
@@ -163,21 +164,25 @@ class Connection(asyncio.Protocol):
         if self._ending or self._queue:
             return
         if frame and self.partial_since and now - self.partial_since > frame:
-            self._end(f"a frame did not arrive whole within {frame:g} s")
+            self._end("half a frame", f"a frame did not arrive whole within {frame:g} s")
         elif idle and now - self.last_seen > idle:
-            self._end(f"idle for {idle:g} s")
+            self._end("idle", f"idle for {idle:g} s")
 
     def _read(self) -> None:
         """Queue the whole frames of the buffer while there is room."""
         try:
+            # A frame for serial lines may also read as the start of a Modbus/TCP frame: a connection's first bytes tell.
+            if not self._speaks_tcp:
+                frames.check_not_serial(self._buffer)
             while not self._paused:
                 frame = frames.take(self._buffer)
                 if frame is None:
                     break
+                self._speaks_tcp = True
                 self._accept(frame)
         except FrameError as error:
             self._buffer.clear()
-            self._end(str(error))
+            self._end("bytes", str(error))
         self.partial_since = (self.partial_since or time.monotonic()) if self._buffer and not self._paused else None
 
     def _accept(self, frame: Frame) -> None:

@@ -3,17 +3,30 @@
     | transaction id | protocol id | length | unit id | PDU            |
     | 2 bytes        | 2 bytes, 0  | 2      | 1       | length-1 bytes |
 
+The specification's longest frame says 254 there. Clients that write one register too many say more; their frames are read
+whole, so that they can be answered an exception instead of losing their connection.
+
 Pure: whatever pieces the bytes come in, the same frames come out.
 """
 
+import re
 import struct
 from typing import NamedTuple
 
+from pymodbus.framer import FramerAscii, FramerRTU
+
 HEADER = 7
-SHORTEST, LONGEST = 2, 254
-"""What the length field may say: unit id and one byte of PDU, unit id and 253."""
+SHORTEST, LONGEST = 2, 512
+"""What the length field may say; 2 is the unit id and one byte of PDU."""
 
 _MBAP = struct.Struct(">HHHB")
+_ASCII = re.compile(rb":((?:[0-9A-Fa-f]{2}){3,255})\r\n")
+
+_RTU_SIZES = {1: 8, 2: 8, 3: 8, 4: 8, 5: 8, 6: 8, 7: 4, 8: 8, 11: 4, 12: 4, 17: 4, 22: 10, 24: 6, 43: 7}
+"""Bytes of a Modbus RTU request, by its function (Modbus over Serial Line V1.02, 2.5.1)."""
+
+_RTU_COUNTS = {15: 6, 16: 6, 20: 2, 21: 2, 23: 10}
+"""Where the other functions have their byte count, behind which the data and the CRC follow."""
 
 
 class Frame(NamedTuple):
@@ -32,13 +45,13 @@ def take(buffer: bytearray) -> Frame | None:
     """Remove and return the first whole frame of a buffer, or None where there is none yet. Raises FrameError."""
     if len(buffer) < HEADER:
         if len(buffer) >= 4 and (buffer[2] or buffer[3]):
-            raise FrameError("the protocol id is not 0")
+            raise FrameError("its protocol id is not 0")
         return None
     transaction, protocol, length, unit = _MBAP.unpack_from(buffer)
     if protocol:
-        raise FrameError("the protocol id is not 0")
+        raise FrameError("its protocol id is not 0")
     if not SHORTEST <= length <= LONGEST:
-        raise FrameError(f"the length field says {length}, which is not {SHORTEST}..{LONGEST}")
+        raise FrameError(f"its length field says {length}, which is not {SHORTEST}..{LONGEST}")
     end = length + 6
     if len(buffer) < end:
         return None
@@ -50,3 +63,35 @@ def take(buffer: bytearray) -> Frame | None:
 def encode(frame: Frame, pdu: bytes) -> bytes:
     """Return the frame that answers `frame` with a PDU."""
     return _MBAP.pack(frame.transaction, 0, len(pdu) + 1, frame.unit) + pdu
+
+
+def check_not_serial(buffer: bytearray) -> None:
+    """Raise FrameError where the first bytes of a connection are a frame for serial lines."""
+    kind = serial_kind(bytes(buffer))
+    if kind:
+        raise FrameError(
+            f"it sends Modbus {kind} frames, and this port takes Modbus/TCP only; set the gateway to Modbus TCP "
+            '(Modbus TCP to RTU, not a raw, transparent or "RTU over TCP" socket)'
+        )
+
+
+def serial_kind(data: bytes) -> str:
+    """Return "RTU" or "ASCII" where bytes begin with a whole Modbus frame for serial lines, its check sum right; else ""."""
+    found = _ASCII.match(data)
+    if found:
+        body = bytes.fromhex(found[1].decode())
+        return "ASCII" if FramerAscii.compute_LRC(body[:-1]) == body[-1] else ""
+    size = _rtu_size(data)
+    if not 4 <= size <= len(data):
+        return ""
+    return "RTU" if FramerRTU.compute_CRC(data[: size - 2]) == int.from_bytes(data[size - 2 : size]) else ""
+
+
+def _rtu_size(data: bytes) -> int:
+    """Return how long the Modbus RTU request at the start of some bytes is, 0 where that cannot be told."""
+    if len(data) < 4:
+        return 0
+    count = _RTU_COUNTS.get(data[1])
+    if count is None:
+        return _RTU_SIZES.get(data[1], 0)
+    return count + 1 + data[count] + 2 if len(data) > count else 0

@@ -16,7 +16,8 @@ def listening(setting: str, listen: Listen) -> Iterator[None]:
     except PermissionError:
         raise VdeviceError(
             f"{setting}: no permission for port {listen.port}; take one above 1023, or allow vdevice to bind it "
-            "(setcap cap_net_bind_service=+ep on the Python binary, or AmbientCapabilities in systemd)"
+            f"(AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd, sysctl net.ipv4.ip_unprivileged_port_start={listen.port}, "
+            "or a redirect of the port: docs/plc.md, Port 502)"
         ) from None
     except OSError as error:
         reason = "the port is in use by another program" if error.errno in {98, 48, 10048} else error.strerror

@@ -11,6 +11,7 @@
 | 15   | 6.11    | address 2, quantity 2, byte count 1, bits, the first in the lowest bit       | 1..1968        |
 | 16   | 6.12    | address 2, quantity 2, byte count 1, registers                               | 1..123         |
 | 17   | 6.13    | nothing                                                                      |                |
+| 22   | 6.16    | address 2, AND mask 2, OR mask 2                                             |                |
 | 23   | 6.17    | read address 2, quantity 2, write address 2, quantity 2, byte count 1, registers | 1..125, 1..121 |
 | 43   | 6.21    | MEI type 14, read device id code 1, object id 1                              |                |
 
@@ -61,6 +62,20 @@ class WriteRegisters(NamedTuple):
     echo: bytes
 
 
+class MaskWrite(NamedTuple):
+    """FC 22: a register becomes (register AND `keep`) OR (`bits` AND NOT `keep`)."""
+
+    function: int
+    address: int
+    keep: int
+    bits: int
+    echo: bytes
+
+    def written(self, register: int) -> int:
+        """Return what a register is after the write."""
+        return register & self.keep | self.bits & ~self.keep & 0xFFFF
+
+
 class ReadWrite(NamedTuple):
     """FC 23: the write comes first."""
 
@@ -83,7 +98,7 @@ class ServerId(NamedTuple):
     function: int
 
 
-Request = Read | WriteBits | WriteRegisters | ReadWrite | Identify | ServerId
+Request = Read | WriteBits | WriteRegisters | MaskWrite | ReadWrite | Identify | ServerId
 
 _READS = {
     1: (Space.COILS, 2000),
@@ -92,16 +107,21 @@ _READS = {
     4: (Space.INPUT_REGISTERS, 125),
 }
 _HH = struct.Struct(">HH")
+_HHH = struct.Struct(">HHH")
 _HHHHB = struct.Struct(">HHHHB")
+
+LONGEST = 253
+"""Bytes of a PDU (Application Protocol, 4.1)."""
 
 
 def decode(pdu: bytes) -> Request:
     """Return the request that a PDU of at least one byte holds.
 
-    Raises Refused: 01 for a function that this device does not have, else 03 for a wrong quantity, byte count, value
-    or length. Addresses are the unit's business.
+    Raises Refused: 03 for a PDU that is too long, 01 for a function that this device does not have, else 03 for a wrong
+    quantity, byte count, value or length. Addresses are the unit's business.
     """
     function = pdu[0]
+    _require(len(pdu) <= LONGEST)
     if function == 16:
         return _write_registers(pdu)
     if function in _READS:
@@ -110,6 +130,10 @@ def decode(pdu: bytes) -> Request:
         return _write_single(pdu)
     if function == 15:
         return _write_bits(pdu)
+    if function == 22:
+        _require(len(pdu) == 7)
+        address, keep, bits = _HHH.unpack_from(pdu, 1)
+        return MaskWrite(22, address, keep, bits, pdu)
     if function == 23:
         return _read_write(pdu)
     if function == 17:
@@ -189,3 +213,9 @@ def bits(function: int, values: Sequence[int]) -> bytes:
     for index, value in enumerate(values):
         packed[index // 8] |= value << index % 8
     return bytes((function, len(packed))) + packed
+
+
+def server_id(unit_id: int, text: str) -> bytes:
+    """Return the PDU that answers FC 17: one byte of id, 0xFF for running, then text, which is how clients take it apart."""
+    data = bytes((unit_id, 0xFF)) + text.encode("ascii", "replace")
+    return bytes((17, len(data))) + data

@@ -44,6 +44,17 @@ class Repeats:
             del self._seen[next(iter(self._seen))]
         return kept_back
 
+    def due(self, now: float) -> list[tuple[Key, int]]:
+        """Return what was kept back and not told yet, QUIET_SECONDS after its line, so that no count is left untold."""
+        due = [
+            (key, kept_back)
+            for key, (logged_at, kept_back) in self._seen.items()
+            if kept_back and logged_at is not None and now - logged_at >= QUIET_SECONDS
+        ]
+        for key, _ in due:
+            del self._seen[key]
+        return due
+
 
 class Refusals:
     """Counts writes to targets that stored nothing, and says so in the log."""

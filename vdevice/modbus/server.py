@@ -15,6 +15,7 @@ from vdevice.board import Board
 from vdevice.config import Config
 from vdevice.modbus.connection import Connected, Connection
 from vdevice.modbus.listening import address_of, listening
+from vdevice.modbus.refusals import Repeats
 from vdevice.modbus.rights import Bucket
 from vdevice.modbus.tls import TlsListener
 from vdevice.modbus.unit import Unit
@@ -43,7 +44,8 @@ class DeviceServer(ModbusTcpServer):
         self._open: set[Connection] = set()
         self._buckets: dict[str, Bucket] = {}
         tls = config.modbus.tls
-        self._tls = TlsListener(tls, lambda: Connection(self)) if tls else None
+        self._closed = Repeats()
+        self._tls = TlsListener(tls, lambda: Connection(self), self.tell_closed) if tls else None
         self.tls_address = ""
 
     def apply(self, config: Config) -> None:
@@ -94,6 +96,13 @@ class DeviceServer(ModbusTcpServer):
             bucket = self._buckets[client.name] = Bucket(client.rate)
         return bucket.take(time.monotonic())
 
+    def tell_closed(self, client: str, kind: str, reason: str) -> None:
+        """Log why a connection is closed; a client that comes again and again is one line, then a count."""
+        kept_back = self._closed.count((kind, client, 0), time.monotonic())
+        if kept_back is not None:
+            more = {"not_logged": kept_back} if kept_back else {}
+            log.warning("connection closed", client=client, reason=reason, **more)
+
     def released(self, connection: Connection) -> None:
         """Forget a connection that was closed."""
         self._open.discard(connection)
@@ -118,6 +127,8 @@ class DeviceServer(ModbusTcpServer):
                 connection.expire(now, limits.idle_timeout, limits.frame_timeout)
             for name in [name for name, bucket in self._buckets.items() if now - bucket.used_at > FORGET]:
                 del self._buckets[name]
+            for (kind, client, _), kept_back in self._closed.due(now):
+                log.warning("connections closed", client=client, reason=f"{kind}, as before", not_logged=kept_back)
 
     async def drain(self, seconds: float) -> None:
         """Listen no more, answer what was received, then close all connections, after `seconds` at the latest."""

@@ -9,8 +9,6 @@ import socket
 import ssl
 from collections.abc import Callable
 
-import structlog
-
 from vdevice.config.certificates import server_context
 from vdevice.config.schema import Tls
 from vdevice.errors import VdeviceError
@@ -28,15 +26,19 @@ HANDSHAKES = 100
 NO_FILES = 0.5
 """Seconds until a new connection is taken where the process has no file descriptor left."""
 
-log = structlog.get_logger()
-
 
 class TlsListener:
-    """Listens for TLS connections; `connection` makes the protocol of each one whose handshake succeeded."""
+    """Listens for TLS connections; `connection` makes the protocol of each one whose handshake succeeded.
 
-    def __init__(self, tls: Tls, connection: Callable[[], asyncio.Protocol]) -> None:
+    `tell_closed` gets address, kind and reason of each one whose handshake did not.
+    """
+
+    def __init__(
+        self, tls: Tls, connection: Callable[[], asyncio.Protocol], tell_closed: Callable[[str, str, str], None]
+    ) -> None:
         self._tls = tls
         self._connection = connection
+        self._tell_closed = tell_closed
         self._context = _context(tls)
         self._places = asyncio.Semaphore(HANDSHAKES)
         self._closed = False
@@ -80,7 +82,8 @@ class TlsListener:
             )
         except (OSError, EOFError) as error:
             peer.close()
-            log.warning("connection closed", client=address, reason=_words(error))
+            words = _words(error)
+            self._tell_closed(address, words, words)
         finally:
             self._places.release()
 
@@ -94,7 +97,7 @@ def role_of(tls: ssl.SSLObject | None) -> str | None:
     try:
         certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
         extension = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(ROLE)).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.InvalidVersion, ValueError):
         return ""
     return _utf8_string(extension.value) if isinstance(extension, x509.UnrecognizedExtension) else ""
 

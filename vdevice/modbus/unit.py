@@ -18,14 +18,23 @@ from vdevice.board import Board
 from vdevice.config import Config
 from vdevice.errors import VdeviceError
 from vdevice.modbus import pdu
-from vdevice.modbus.pdu import Identify, Read, ReadWrite, Refused, Request, ServerId, WriteBits, WriteRegisters
+from vdevice.modbus.pdu import (
+    Identify,
+    MaskWrite,
+    Read,
+    ReadWrite,
+    Refused,
+    Request,
+    ServerId,
+    WriteBits,
+    WriteRegisters,
+)
 from vdevice.modbus.rights import rights_of
 from vdevice.modbus.writes import Client, Pending, Writes
 from vdevice.outbox.api import Outbox
 from vdevice.registers import layout
 from vdevice.registers.layout import Space
 
-URL = "https://github.com/vdevice/vdevice"
 EVERY_UNIT = frozenset({0, 255})
 """Unit ids that mean the device itself (Messaging on TCP/IP Implementation Guide, 4.4.2)."""
 
@@ -39,13 +48,13 @@ log = structlog.get_logger()
 class _Control:
     """What pymodbus' device information reads."""
 
-    def __init__(self, device_id: str) -> None:
+    def __init__(self, device_id: str, url: str) -> None:
         self.Identity = _new_identity(  # pymodbus' name
             info_name={
                 "VendorName": "vdevice",
                 "ProductCode": "vdevice",
                 "MajorMinorRevision": __version__,
-                "VendorUrl": URL,
+                "VendorUrl": url,
                 "ProductName": "Virtual device: registers to webhooks",
                 "UserApplicationName": device_id,
             }
@@ -67,7 +76,7 @@ class Unit:
 
     def _take(self, config: Config) -> None:
         self._config = config
-        self._control = _Control(config.device.id)
+        self._control = _Control(config.device.id, config.device.url)
 
     def client(self, address: str, role: str | None = None) -> Client:
         """Return the client behind an address, with the role of its certificate where it has one."""
@@ -117,21 +126,23 @@ class Unit:
                 return self.writes.registers(write.address, write.data, client, lambda: self._read(request.read))
             case WriteBits():
                 return self.writes.coils(request.address, request.bits, client, lambda: request.echo)
+            case MaskWrite():
+                return self.writes.masked(request, client, lambda: request.echo)
             case ServerId():
-                name = f"vdevice {__version__} {self._config.device.id}".encode()
-                return bytes((17, len(name) + 1)) + name + b"\xff"
+                return pdu.server_id(self._config.modbus.unit_id, f"vdevice {__version__} {self._config.device.id}")
             case Identify():
                 return self._identify(request)
 
     def _check_readable(self, request: Read) -> None:
         """Raise Refused where an address of the range cannot be read; pure addresses, so that nothing happened yet."""
         space, address, count = request.space, request.address, request.quantity
+        end = address + count
         readable = {
             Space.COILS: lambda: layout.is_points(address, count),
-            Space.DISCRETE_INPUTS: lambda: layout.is_discrete(address, count),
-            Space.INPUT_REGISTERS: lambda: layout.status_block(space, address, count) is not None,
+            Space.DISCRETE_INPUTS: lambda: end <= layout.DISCRETES,
+            Space.INPUT_REGISTERS: lambda: end <= layout.INPUTS,
             Space.HOLDING_REGISTERS: lambda: (
-                layout.is_points(address, count) or layout.status_block(space, address, count) is not None
+                layout.is_points(address, count) or layout.mirror_block(address, count) is not None
             ),
         }
         if not readable[space]():
@@ -139,19 +150,19 @@ class Unit:
 
     def _read(self, request: Read) -> bytes:
         function, space, address, count = request
+        device_id = self._config.device.id
         if space is Space.COILS:
             return pdu.bits(function, self.writes.image.read("coil", address, count))
         if space is Space.DISCRETE_INPUTS:
             return pdu.bits(function, layout.discrete_inputs(self._board, address, count))
-        place = layout.status_block(space, address, count)
-        if place is None:
+        if space is Space.INPUT_REGISTERS:
+            return pdu.registers(function, layout.input_registers(self._board, device_id, address, count))
+        mirrored = layout.mirror_block(address, count)
+        if mirrored is None:
             return pdu.registers(function, self.writes.image.read("holding", address, count))
-        block, offset = place
-        if block == 0:
-            status = layout.device_status(self._board, self._config.device.id)
-        else:
-            status = layout.target_status(self._board.targets[block])
-        return pdu.registers(function, status[2 * offset : 2 * (offset + count)])
+        block, offset = mirrored
+        registers = layout.status(self._board, device_id, block)
+        return pdu.registers(function, registers[2 * offset : 2 * (offset + count)])
 
     def _identify(self, request: Identify) -> bytes:
         code, object_id = request.code, request.object_id

@@ -19,7 +19,7 @@ from vdevice.config import Config, Target
 from vdevice.converter.image import Image
 from vdevice.converter.rules import Change, Converter, Origin
 from vdevice.errors import OutboxFailingError, OutboxFullError, StageError, TextError
-from vdevice.modbus.pdu import Refused
+from vdevice.modbus.pdu import MaskWrite, Refused
 from vdevice.modbus.refusals import Refusals
 from vdevice.modbus.rights import EVERYTHING, Rights
 from vdevice.model import Event, Stored, new_event_id
@@ -112,6 +112,14 @@ class Writes:
             raise Refused(ExcCodes.ILLEGAL_ADDRESS)
         return self._points("coil", address, bytes(bits), client, answer)
 
+    def masked(self, request: MaskWrite, client: Client, answer: Answer) -> bytes | Pending:
+        """Write some bits of a register of points. Raises Refused."""
+        if not layout.is_points(request.address, 1):
+            raise Refused(ExcCodes.ILLEGAL_ADDRESS)
+        register = int.from_bytes(self.image.read("holding", request.address, 1))
+        data = request.written(register).to_bytes(2)
+        return self._points("holding", request.address, data, client, answer, bits=~request.keep)
+
     async def run(self) -> None:
         """Store what completes by time, for ever."""
         while True:
@@ -194,12 +202,14 @@ class Writes:
         self._check_enabled(target)
         return self._put((_event(target.number, value, client.name),), client, answer, undo)
 
-    def _points(self, space: str, address: int, data: bytes, client: Client, answer: Answer) -> bytes | Pending:
+    def _points(  # noqa: PLR0917 (as the write came)
+        self, space: str, address: int, data: bytes, client: Client, answer: Answer, bits: int = -1
+    ) -> bytes | Pending:
         count = len(data) // 2 if space == "holding" else len(data)
         if not client.rights.may_write_points(space, address, count):
             raise self._not_permitted(client, f"points of {space}")
         origin = Origin(client.address, client.name, time.time(), time.monotonic())
-        change = self._converter.write(space, address, data, origin)
+        change = self._converter.write(space, address, data, origin, bits)
         if change is None:
             return answer()
         if self._converter.next_due() is not None:

@@ -22,6 +22,9 @@ COMMIT = 900
 MIRROR = 950
 STATUS = 50
 DISCRETE_HEALTHY = 0
+INPUTS, DISCRETES = 65_000, 400
+"""Input registers and discrete inputs that can be read, in any range: what no table names is 0."""
+
 DISCRETE_BLOCKS = (1, 101, 201)
 """Where the discrete inputs busy, last string failed and enabled of target 1 are."""
 
@@ -98,25 +101,15 @@ def commit_target(address: int, count: int) -> int | None:
     return target if target in TARGETS and offset == COMMIT and count == 1 else None
 
 
-def status_block(space: Space, address: int, count: int) -> tuple[int, int] | None:
-    """Return block (0 = the device, else the target) and offset, if the whole range is status that may be read."""
-    block, offset = divmod(address, 1000)
-    if space is Space.HOLDING_REGISTERS:
-        offset -= MIRROR
-    inside = offset >= 0 and offset + count <= STATUS
-    return (block, offset) if inside and (block == 0 or block in TARGETS) else None
+def mirror_block(address: int, count: int) -> tuple[int, int] | None:
+    """Return block (0 = the device, else the target) and offset, if all these holding registers mirror its status."""
+    block, offset = divmod(address - MIRROR, 1000)
+    return (block, offset) if offset + count <= STATUS and (block == 0 or block in TARGETS) else None
 
 
 def is_points(address: int, count: int) -> bool:
     """Tell whether the whole range is in the process image of the device block."""
     return address + count <= POINTS
-
-
-def is_discrete(address: int, count: int) -> bool:
-    """Tell whether all these discrete inputs exist; 0 and 1..64 may be read together."""
-    last = address + count - 1
-    spans = ((DISCRETE_HEALTHY, DISCRETE_BLOCKS[0] + 63), *((first, first + 63) for first in DISCRETE_BLOCKS[1:]))
-    return any(first <= address and last <= end for first, end in spans)
 
 
 def target_status(state: TargetState) -> bytes:
@@ -153,8 +146,26 @@ def device_status(board: Board, device_id: str) -> bytes:
     )
 
 
+def status(board: Board, device_id: str, block: int) -> bytes:
+    """Return the 50 status registers of a block, 0 = the device, as 100 bytes."""
+    return target_status(board.targets[block]) if block else device_status(board, device_id)
+
+
+def input_registers(board: Board, device_id: str, address: int, count: int) -> bytes:
+    """Return input registers below `INPUTS`, two bytes each, in any range: drivers read in blocks, across gaps."""
+    pieces = []
+    end = address + count
+    while address < end:
+        block, offset = divmod(address, 1000)
+        size = min(end - address, 1000 - offset)
+        registers = status(board, device_id, block) if offset < STATUS else b""
+        pieces.append(registers[2 * offset : 2 * (offset + size)].ljust(2 * size, b"\0"))
+        address += size
+    return b"".join(pieces)
+
+
 def discrete_inputs(board: Board, address: int, count: int) -> list[bool]:
-    """Return the discrete inputs of a range for which `is_discrete` holds."""
+    """Return discrete inputs below `DISCRETES`, in any range."""
     return [_discrete(board, number) for number in range(address, address + count)]
 
 
@@ -162,7 +173,9 @@ def _discrete(board: Board, address: int) -> bool:
     if address == DISCRETE_HEALTHY:
         return board.healthy
     block, index = divmod(address - 1, 100)
-    state = board.targets[index + 1]
+    state = board.targets.get(index + 1)
+    if state is None or block >= len(DISCRETE_BLOCKS):
+        return False
     return (state.queued > 0, state.error != 0, state.configured and state.enabled)[block]
 
 

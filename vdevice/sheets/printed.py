@@ -236,9 +236,9 @@ registers, + 300001 for input registers, + 100001 for discrete inputs, + 1 for c
 | connection | Modbus/TCP, port {port}; unit id {unit}, or 0 or 255 |
 | time limit | an answer comes within a few milliseconds; wait at least 1 s for it, as a slow disk may take that long |
 | coils | read FC01, write FC05, FC15 |
-| discrete inputs | read FC02 |
-| input registers | read FC04, up to 125 a request |
-| holding registers | read FC03, up to 125 a request; write FC06, FC16 (up to 123), FC23 (up to 121) |
+| discrete inputs | read FC02; 0..399 in any range, what no table names is 0 |
+| input registers | read FC04, up to 125 a request; 0..64999 in any range, what no table names is 0 |
+| holding registers | read FC03, up to 125 a request; write FC06, FC16 (up to 123), FC23 (up to 121); points also FC22 |
 | numbers of two registers | high word first, unless the meaning says otherwise; read both in one request |
 | bits of a register | bit 0 is the lowest |
 
@@ -267,13 +267,13 @@ is a setting of the target: see the last table.
 
 | code | what happened | what to do |
 |---|---|---|
-| 01 | the function is not one of 01 02 03 04 05 06 15 16 17 23 43/14 | use FC16 |
+| 01 | the function is not one of 01 02 03 04 05 06 15 16 17 22 23 43/14 | use FC16 |
 | 02 | no such register, not readable or writable, not where a string begins, or the target is not configured | see the tables |
 | 03 | wrong quantity or byte count, not text of the target's encoding, or a wrong length | see how the target wants its text |
 | 04 | the target is disabled, or the outbox cannot be written; nothing was stored | write again later |
 | 06 | the outbox is full, or more than 16 requests of this connection wait; nothing was stored | write again |
 | 0B | another unit id | use {unit}, 0 or 255 |
-| none | no answer: you cannot know | write again; the string may go out twice |
+| none | no answer: you cannot know | write again, not for ever; the string may go out twice. See the device's log |
 
 ## Where the targets are
 
