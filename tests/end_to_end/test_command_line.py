@@ -125,8 +125,8 @@ async def test_dead_letters_are_chosen_by_what_they_are_and_exported(recorder: R
         lines = (await vdevice("outbox", "export", folder=tmp_path)).splitlines()
         rows = [json.loads(line) for line in lines]
         assert [(row["value"], row["state"], row["error_text"]) for row in rows] == [
-            ("alpha", "failed", "HTTP 404, given up"),
-            ("beta", "failed", "HTTP 404, given up"),
+            ("alpha", "failed", "HTTP 404, given up: gone"),
+            ("beta", "failed", "HTTP 404, given up: gone"),
             ("alphabet", "discarded", "no use"),
         ]
         recorder.reply = lambda _n: answer(200)

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from vdevice.model import ErrorCode, Outcome, Verdict
 from vdevice.variables import Escape, substitute, substitute_json
 
 
@@ -28,3 +29,31 @@ def render(payload: str, values: dict[str, str], escape: Escape | None, wrap: Ca
 def to_json(message: dict[str, Any]) -> bytes:
     """Return a message as compact UTF-8 JSON."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+class Response(NamedTuple):
+    """What a chat service's response is judged by; `own` says whether it came from one of the service's own hosts."""
+
+    status: int
+    text: str
+    document: object
+    own: bool
+
+    @property
+    def accepts(self) -> bool:
+        """Whether it is one of the ways to say yes: `ok`, nothing, {"ok": true} and Rocket.Chat's {"success": true}."""
+        if isinstance(self.document, dict):
+            return self.document.get("ok") is True or self.document.get("success") is True
+        return self.text.strip() in {"", "ok"}
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it is JSON that says no, whatever the status."""
+        return isinstance(self.document, dict) and (
+            self.document.get("ok") is False or self.document.get("success") is False
+        )
+
+
+def refused(status: int, words: str, *, later: bool = False) -> Outcome:
+    """Return the outcome of a response that says no in the service's words; `later` where it may say yes next time."""
+    return Outcome(Verdict.RETRY if later else Verdict.GIVE_UP, ErrorCode.SERVICE, status, words)

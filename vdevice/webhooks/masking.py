@@ -1,7 +1,9 @@
 """Takes a target's secrets out of words that are about to be shown."""
 
 import base64
-from urllib.parse import urlsplit
+import html
+import json
+from urllib.parse import quote, quote_plus, urlsplit
 
 from vdevice.config import Target
 from vdevice.config.schema import CHAT
@@ -49,4 +51,13 @@ def _secrets(target: Target) -> list[str]:
     if target.url.literal or target.method in CHAT:
         parts = urlsplit(target.url.reveal())
         hidden += [f"{parts.path}?{parts.query}" if parts.query else parts.path.rstrip("/")]
-    return sorted(filter(None, hidden), key=len, reverse=True)
+    spelled = {spelling for secret in filter(None, hidden) for spelling in _spellings(secret)}
+    return sorted(spelled, key=len, reverse=True)
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return a secret as services repeat it: as it is, in a JSON string, a URL, a form, or a page."""
+    quoted = json.dumps(secret)[1:-1]
+    plain = json.dumps(secret, ensure_ascii=False)[1:-1]
+    urls = {quote(secret, safe=""), quote(secret), quote_plus(secret), quote_plus(secret, safe="/")}
+    return {secret, quoted, plain, quoted.replace("/", r"\/"), plain.replace("/", r"\/"), html.escape(secret)} | urls

@@ -2,9 +2,8 @@
 
 import json
 import re
-from typing import Any
 
-from vdevice.model import ErrorCode, Outcome, Verdict
+from vdevice.model import Outcome
 from vdevice.webhooks import chat
 
 _MENTION = re.compile(r"@(?=\w)")
@@ -23,21 +22,23 @@ def body(payload: str, values: dict[str, str], channel: str | None, *, raw: bool
     return chat.to_json({**json.loads(rendered), "channel": channel})
 
 
-def classify(status: int, answer: str) -> Outcome | None:
-    """Judge what is Mattermost's own: a 200 that does not say ok, and its JSON errors."""
-    if status == 200 and answer.strip() == "ok":
-        return None
-    error = _error(answer)
-    if error and 400 <= status < 500 and status not in {408, 425, 429}:
-        return Outcome(Verdict.GIVE_UP, ErrorCode.SERVICE, status, f"Mattermost says {error}")
-    if status == 200:
-        return Outcome(Verdict.GIVE_UP, ErrorCode.SERVICE, status, "Mattermost did not answer ok")
+def is_own(host: str) -> bool:
+    """Tell whether a host is Mattermost's cloud; all others are somebody's server, with proxies of its own before it."""
+    return host.endswith(".cloud.mattermost.com")
+
+
+def classify(response: chat.Response) -> Outcome | None:
+    """Judge what is Mattermost's own: its JSON errors, whatever the status, and a success of its cloud that is no ok."""
+    status, document = response.status, response.document if isinstance(response.document, dict) else {}
+    said = str(document.get("message") or document.get("error") or document.get("id") or "")
+    if 200 <= status < 300:
+        code = document.get("status_code")
+        inner = code if isinstance(code, int) else 0
+        if response.refuses or inner >= 400:
+            later = inner >= 500 or inner in {408, 425, 429}
+            return chat.refused(status, f"Mattermost says {said or inner or 'no'}", later=later)
+        if response.own and not response.accepts:
+            return chat.refused(status, f"Mattermost did not answer ok: {response.text.strip()}")
+    elif said and 400 <= status < 500 and status not in {408, 425, 429}:
+        return chat.refused(status, f"Mattermost says {said}")
     return None
-
-
-def _error(answer: str) -> str:
-    try:
-        parsed: Any = json.loads(answer)
-    except ValueError:
-        return ""
-    return str(parsed.get("message") or parsed.get("id") or "") if isinstance(parsed, dict) else ""

@@ -4,13 +4,14 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import msgspec
 
-from vdevice.clean import clean
+from vdevice.clean import one_line, shorten
 from vdevice.config import Target
 from vdevice.model import ErrorCode, Outcome, Verdict
-from vdevice.webhooks import masking, mattermost, slack, teams
+from vdevice.webhooks import chat, masking, mattermost, slack, teams, words
 
 ANSWER_KEPT = 500
 """Bytes of an answer that the outbox keeps."""
@@ -24,11 +25,15 @@ LONGEST_WAIT = 1e9
 # RFC 9110 has whole seconds; some services send a fraction.
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
-_SERVICES: dict[str, Callable[[int, str], Outcome | None]] = {
+LONGEST_REASON = 300
+"""Characters of a reason, the response's own words in it."""
+
+_SERVICES: dict[str, Callable[[chat.Response], Outcome | None]] = {
     "slack": slack.classify,
     "teams": teams.classify,
     "mattermost": mattermost.classify,
 }
+_OWN_HOSTS: dict[str, Callable[[str], bool]] = {"slack": slack.is_own, "mattermost": mattermost.is_own}
 
 
 def classify(
@@ -36,21 +41,33 @@ def classify(
 ) -> Outcome:
     """Return what an answer means.
 
-    `headers` have lower-case names or ignore case; `now` (UTC seconds) is what dates are held against.
+    `headers` have lower-case names or ignore case; `now` (UTC seconds) is what dates are held against. The reason is
+    one line, with what the response says in its own words.
     """
-    outcome = _by_service(target, status, answer) or _by_status(target, status)
-    wait = retry_after(headers, time.time() if now is None else now) if outcome.verdict is Verdict.RETRY else None
+    content_type = headers.get("content-type", "")
+    outcome = _by_service(target, status, answer, content_type) or _by_status(target, status)
+    reason = outcome.text
+    if outcome.error is ErrorCode.HTTP and (said := words.words_of(answer, content_type)):
+        reason = f"{reason}: {said}"
     # Masked before it is cut: a cut secret would not be found.
-    kept = masking.mask_bytes(target, answer)[:ANSWER_KEPT]
-    text = clean(masking.mask(target, outcome.text))
-    return msgspec.structs.replace(outcome, answer=kept, text=text, retry_after=wait)
+    return msgspec.structs.replace(
+        outcome,
+        answer=masking.mask_bytes(target, answer)[:ANSWER_KEPT],
+        text=shorten(one_line(masking.mask(target, reason)), LONGEST_REASON),
+        retry_after=retry_after(headers, time.time() if now is None else now)
+        if outcome.verdict is Verdict.RETRY
+        else None,
+    )
 
 
-def _by_service(target: Target, status: int, answer: bytes) -> Outcome | None:
+def _by_service(target: Target, status: int, answer: bytes, content_type: str) -> Outcome | None:
     # Whoever sets `success` has said what a good answer is.
     if target.method not in _SERVICES or target.success is not None:
         return None
-    return _SERVICES[target.method](status, answer.decode("utf-8", "replace"))
+    host = (urlsplit(target.url.reveal()).hostname or "").lower()
+    own = target.method in _OWN_HOSTS and _OWN_HOSTS[target.method](host)
+    text = words.text_of(answer, content_type)
+    return _SERVICES[target.method](chat.Response(status, text, words.as_json(text), own))
 
 
 def _by_status(target: Target, status: int) -> Outcome:

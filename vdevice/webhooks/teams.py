@@ -9,7 +9,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from vdevice.model import ErrorCode, Outcome, Verdict
+from vdevice.model import Outcome
 from vdevice.webhooks import chat
 
 _ANYWHERE = re.compile(r"[\\*_\[\]~|]")
@@ -72,13 +72,11 @@ def _envelope(card: dict[str, Any]) -> dict[str, Any]:
     return {"type": "message", "attachments": [attachment]}
 
 
-def classify(status: int, answer: str) -> Outcome | None:
+def classify(response: chat.Response) -> Outcome | None:
     """Judge what is the connectors' own: a 200 whose body says that the delivery failed."""
-    if not 200 <= status < 300 or not _FAILED.search(answer):
+    if not 200 <= response.status < 300 or not _FAILED.search(response.text):
         return None
-    found = _HTTP_ERROR.search(answer)
+    found = _HTTP_ERROR.search(response.text)
     code = int(found[1]) if found else 0
-    verdict = Verdict.RETRY if code == 429 or code >= 500 else Verdict.GIVE_UP
-    return Outcome(
-        verdict, ErrorCode.SERVICE, status, f"Teams says HTTP error {code}" if code else "Teams says it failed"
-    )
+    words = f"Teams says HTTP error {code}" if code else "Teams says it failed"
+    return chat.refused(response.status, words, later=code == 429 or code >= 500)
