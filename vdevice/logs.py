@@ -17,6 +17,7 @@ from typing import BinaryIO, Literal
 import msgspec
 import structlog
 
+from vdevice import streams
 from vdevice.clean import clean
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -24,20 +25,28 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 GATHER = 0.02
 """Seconds that a JSON line may wait for others."""
 
+DROPPED = "log lines dropped: nobody read them, or they could not be written"
+
 RECENT: deque[bytes] = deque(maxlen=300)
 """The last lines, as JSON, for the page."""
 
 LogFormat = Literal["auto", "console", "json"]
 
 
-def configure(form: LogFormat = "auto", *, quiet: bool = False) -> None:
-    """Set up logging for this process; `quiet` keeps warnings and errors only."""
+def configure(form: LogFormat = "auto", *, quiet: bool = False, detached: bool = False) -> None:
+    """Set up logging for this process; `quiet` keeps warnings and errors only.
+
+    `detached` is for what runs on: all that goes to standard error is written from a thread, and never waited for.
+    """
+    on_terminal = form == "console" or (form == "auto" and sys.stderr.isatty())
+    if detached:
+        streams.detach("stderr", _console_dropped if on_terminal else _dropped)
     # pymodbus' own lines may hold frames, so payload.
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     # aiohttp logs a traceback with the bytes of whatever is no HTTP.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    if form == "console" or (form == "auto" and sys.stderr.isatty()):
+    if on_terminal:
         processors: list[structlog.typing.Processor] = [
             structlog.processors.add_log_level,
             _remembered,
@@ -66,6 +75,17 @@ def _remembered(_logger: object, _name: str, line: structlog.typing.EventDict) -
     return line
 
 
+def _dropped(count: int) -> bytes:
+    """Return the line that says how many lines nobody read."""
+    RECENT.append(line := _rendered(time.time(), "warning", DROPPED, {"lines": count}))
+    return line
+
+
+def _console_dropped(count: int) -> bytes:
+    _dropped(count)
+    return f"{time.strftime('%H:%M:%S')} [warning  ] {DROPPED} lines={count}\n".encode()
+
+
 class _Lines:
     """Renders and writes the lines of a moment together, as JSON.
 
@@ -76,7 +96,7 @@ class _Lines:
     def __init__(self, file: BinaryIO, *, quiet: bool) -> None:
         self._file = file
         self._quiet = quiet
-        self._lines: list[tuple[float, str, str, dict[str, object]]] = []
+        self._lines: deque[tuple[float, str, str, dict[str, object]]] = deque()
         self._waiting = False
         atexit.register(self._flush)
 
@@ -115,12 +135,14 @@ class _Lines:
 
     def _flush(self) -> None:
         self._waiting = False
-        rendered = [_rendered(*line) for line in self._lines]
+        rendered = []
+        # One by one until there is none: a thread that logs may take lines at the same time.
+        with contextlib.suppress(IndexError):
+            while True:
+                rendered.append(_rendered(*self._lines.popleft()))
         RECENT.extend(rendered)
-        lines = b"".join(rendered)
-        self._lines.clear()
         with contextlib.suppress(OSError, ValueError):
-            self._file.write(lines)
+            self._file.write(b"".join(rendered))
             self._file.flush()
 
 

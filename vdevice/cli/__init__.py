@@ -11,7 +11,7 @@ import sys
 from cyclopts import App
 from rich.console import Console
 
-from vdevice import __version__
+from vdevice import __version__, streams
 from vdevice.cli import access, backup, certs, device, doctor, letters, rules, settings, targets
 from vdevice.errors import ConfigError, VdeviceError
 
@@ -43,6 +43,7 @@ app.command(backup.restore)
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    streams.open_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal of another charset, or a file name that is no text, must not end a command in a traceback.

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import ssl
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 
 from vdevice import app as device_app
 from vdevice import demo as demo_run
-from vdevice import logs, receiver
+from vdevice import logs, receiver, streams
 from vdevice.cli.options import (
     DEFAULT_CONFIG,
     ConfigPath,
@@ -53,13 +52,14 @@ def run(
     log_format: Format = "auto",
 ) -> None:
     """Run the device until Ctrl-C or SIGTERM; SIGHUP makes it read its config again."""
-    logs.configure(log_format)
+    logs.configure(log_format, detached=True)
     device_app.run_loop(device_app.run(config, role))
 
 
 def demo(*, once: Annotated[bool, Parameter(negative="", help="Stop after the nine writes.")] = False) -> int:
     """Show all nine methods on this machine: a device, a receiver, and a write to each target."""
-    logs.configure(quiet=True)
+    logs.configure(quiet=True, detached=True)
+    streams.detach("stdout", _not_printed)
     return device_app.run_loop(demo_run.demo(once=once))
 
 
@@ -204,6 +204,7 @@ def receive(
     as_json: Json = False,
 ) -> None:
     """Print every HTTP request that comes, and answer it with 200."""
+    streams.detach("stdout", _not_printed)
 
     def show(request: receiver.Received) -> None:
         if as_json:
@@ -211,7 +212,6 @@ def receive(
         else:
             console.rule()
             console.print(request.text(), markup=False, soft_wrap=True)
-        sys.stdout.flush()
 
     async def work() -> None:
         stop = asyncio.Event()
@@ -222,3 +222,7 @@ def receive(
             await stop.wait()
 
     device_app.run_loop(work())
+
+
+def _not_printed(lines: int) -> bytes:
+    return f"({lines} lines were not printed, because nobody read them)\n".encode()
