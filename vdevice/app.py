@@ -112,6 +112,9 @@ class App:
             log.info("stopped", waiting=self.board.waiting)
 
     async def _end(self) -> None:
+        # What is accepted from now on is sent after the next start.
+        if self._role != "device":
+            self.dispatcher.stop()
         if self._role != "dispatcher":
             await self._server.drain(GRACE)
             await self.unit.writes.finish()

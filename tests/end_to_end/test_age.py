@@ -19,7 +19,7 @@ async def test_strings_that_grew_too_old_do_not_wait_for_the_breaker(recorder: R
         for number in range(5):
             assert (await plc.ask(fc16(7000, str(number))))[0] == 16
         await until(lambda: state.failed == 5)
-        app.dispatcher._lanes[7]._not_before += 3600
+        app.dispatcher._lanes[7]._breaker.not_before += 3600
         for number in range(STRINGS):
             assert (await plc.ask(fc16(7000, str(number))))[0] == 16
         await until(lambda: state.failed == 5 + STRINGS, 20)

@@ -157,18 +157,28 @@ async def test_rate_delays_and_never_drops(recorder: Recorder, tmp_path: Path) -
     assert recorder.bodies() == [c.encode() for c in "abcdef"]
 
 
-async def test_a_target_that_keeps_failing_is_probed_one_at_a_time(recorder: Recorder, tmp_path: Path) -> None:
-    recorder.reply = lambda _n: answer(404)
+async def test_a_target_that_keeps_failing_is_tried_one_attempt_at_a_time(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.reply = lambda _n: answer(503)
     recorder.delay = 0.02
     settings = "parallel = 4"
     toml = target(recorder, settings).replace(FAST, "backoff = 5\nbackoff_max = 60")
     async with device(toml, tmp_path) as app, peer(app.address) as plc:
         await write(plc, *(str(n) for n in range(14)))
-        await until(lambda: len(recorder.requests) >= 5)
+        await until(lambda: len(recorder.requests) >= 4)
         await asyncio.sleep(0.3)
         # 4 workers may be under way when the fifth failure is counted.
         assert len(recorder.requests) <= 5 + 4 + 1
         assert app.board.targets[7].queued > 0
+
+
+async def test_messages_that_are_given_up_delay_no_others(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.reply = lambda n: answer(400 if n < 12 else 200)
+    toml = target(recorder).replace(FAST, "backoff = 3600\nbackoff_max = 3600")
+    async with device(toml, tmp_path) as app, peer(app.address) as plc:
+        await write(plc, *(str(n) for n in range(13)))
+        await idle(app)
+        assert (app.board.targets[7].failed, app.board.targets[7].delivered) == (12, 1)
+    assert len(recorder.requests) == 13
 
 
 async def test_a_dead_receiver_costs_the_others_nothing(recorder: Recorder, tmp_path: Path) -> None:

@@ -24,6 +24,21 @@ async def restart_in_order(folder: Path, tries: int) -> Row:
     return plant.judged("restart in order (SIGTERM)", tries)
 
 
+async def stop_busy_targets(folder: Path, tries: int) -> Row:
+    lots = seeds.lots("stop_busy_targets")
+    async with running(folder) as plant:
+        for _ in range(tries):
+            plant.receiver.mode = "slowly"
+            await plant.under_load()
+            await asyncio.sleep(lots.random() * 0.3)
+            plant.process.terminate()
+            assert await plant.process.wait() == 0
+            plant.receiver.mode = "well"
+            await plant.start()
+            await plant.recovered()
+    return plant.judged("orderly stop of busy targets", tries)
+
+
 async def kill_while_running(folder: Path, tries: int) -> Row:
     lots = seeds.lots("kill_while_running")
     async with running(folder) as plant:

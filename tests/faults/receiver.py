@@ -12,7 +12,7 @@ from time import time
 
 from tests.faults import responses
 
-ARRIVES = {"well", "closes", "endless"}
+ARRIVES = {"well", "slowly", "closes", "endless"}
 """Modes in which what was asked has arrived."""
 
 HUGE = 10 * 2**30
@@ -52,6 +52,11 @@ def _always(data: bytes) -> "Behaviour":
     return behaviour
 
 
+async def _slowly(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(0.1)
+    await _says(writer, _answer("200 OK", b"ok"))
+
+
 async def _at_a_date(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     date = formatdate(time() + 1, usegmt=True)
     await _says(writer, _answer(f"429 Too Many Requests\r\nRetry-After: {date}"))
@@ -79,6 +84,7 @@ async def _draws(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 BEHAVIOURS: dict[str, Behaviour] = {
     "well": _always(_answer("200 OK", b"ok")),
+    "slowly": _slowly,
     "closes": _always(_answer("200 OK\r\nConnection: close")),
     "endless": _endless,
     "hangs": _hangs,
@@ -91,7 +97,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "429 with seconds": _always(_answer("429 Too Many Requests\r\nRetry-After: 1")),
     "429 with a date": _at_a_date,
 }
-KEEPS = {"well", "redirects in circles", "429 with seconds", "429 with a date"}
+KEEPS = {"well", "slowly", "redirects in circles", "429 with seconds", "429 with a date"}
 """Behaviours after which the connection can carry another request."""
 
 

@@ -16,6 +16,7 @@ FAULTS: dict[str, Fault] = {
     fault.__name__: fault
     for fault in (
         kills.restart_in_order,
+        kills.stop_busy_targets,
         kills.kill_while_running,
         kills.kill_at_start,
         kills.kill_in_checkpoint,

@@ -8,9 +8,6 @@ from collections.abc import Callable
 
 from vdevice.config import Target
 
-BREAKER = 5
-"""Failures in a row after which a target is probed one attempt at a time."""
-
 
 def delay(
     target: Target, failures: int, retry_after: float | None = None, draw: Callable[[], float] = random.random

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 
@@ -21,7 +23,7 @@ log = structlog.get_logger()
 
 
 class Dispatcher:
-    """All lanes. `run` works until it is cancelled; `apply` takes a new config at any moment."""
+    """All lanes. `run` works until it is cancelled; `apply` takes a new config at any moment until `stop`."""
 
     def __init__(self, config: Config, outbox: Outbox, board: Board, sender: Sender, clock: Clock) -> None:
         self._config = config
@@ -30,8 +32,8 @@ class Dispatcher:
         self._board = board
         self._sender = sender
         self._lanes: dict[int, Lane] = {}
-        self._workers: dict[int, list[asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._stopping = False
 
     async def run(self, started: asyncio.Event) -> None:
         """Deliver until cancelled. `started` is set once the lanes take events."""
@@ -48,12 +50,13 @@ class Dispatcher:
 
     def apply(self, config: Config) -> None:
         """Go on with another config: lanes of targets that are gone end, and what waits for them becomes dead letters."""
+        if self._stopping:
+            return
         self._config = config
         self._sender.apply(config.delivery.deny_networks)
-        for number in [number for number in self._lanes if number not in config.targets]:
-            del self._lanes[number]
-            for worker in self._workers.pop(number):
-                worker.cancel()
+        for number, lane in self._lanes.items():
+            if number not in config.targets:
+                lane.stop()
         for target in config.targets.values():
             self._open_lane(target)
         self._outbox.serve(config.targets.values(), self._offer)
@@ -64,42 +67,43 @@ class Dispatcher:
         for lane in self._lanes.values():
             lane.shift(jump, now)
 
-    async def drain(self, seconds: float) -> None:
-        """Take nothing more from the lanes, and give what is being sent some time to end."""
+    def stop(self) -> None:
+        """Begin no attempt any more; `drain` waits for those under way."""
+        self._stopping = True
         self._outbox.serve((), lambda _stored: None)
-        deadline = time.monotonic() + seconds
-        for number, workers in self._workers.items():
-            if not self._board.targets[number].sending:
-                for worker in workers:
-                    worker.cancel()
-        while any(state.sending for state in self._board.targets.values()) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        for lane in self._lanes.values():
+            lane.stop()
+
+    async def drain(self, seconds: float) -> None:
+        """Stop, and give attempts under way some time to end and to be recorded."""
+        self.stop()
+        workers = {worker for lane in self._lanes.values() for worker in lane.under_way}
+        if workers:
+            _, unfinished = await asyncio.wait(workers, timeout=seconds)
+            if unfinished:
+                log.warning("attempts are broken off", count=len(unfinished), after_s=seconds)
 
     def _open_lane(self, target: Target) -> None:
-        number = target.number
-        lane = self._lanes.get(number)
+        lane = self._lanes.get(target.number)
         if lane is None:
-            lane = Lane(target, self._outbox, self._board, self._attempt, self._clock)
-            self._lanes[number] = lane
+            lane = self._lanes[target.number] = Lane(target, self._outbox, self._board, self._attempt, self._clock)
         elif lane.target != target:
             lane.update(target)
-        workers = [worker for worker in self._workers.get(number, []) if not worker.done()]
-        workers += [self._spawn(lane.run(index)) for index in range(len(workers), target.parallel)]
-        self._workers[number] = workers
+        lane.start(self._spawn)
 
-    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         if self._group is None:
             raise RuntimeError("the dispatcher is not running")
         return self._group.create_task(work)
 
     def _offer(self, stored: list[Stored]) -> None:
         for item in stored:
-            lane = self._lanes.get(item.event.target)
-            if lane:
-                lane.offer(item)
+            number = item.event.target
+            if number in self._config.targets:
+                self._lanes[number].offer(item)
             elif self._group:
                 # Its target went away while it was committed.
-                self._spawn(self._fail_waiting(item.event.target))
+                self._spawn(self._fail_waiting(number))
 
     def _look_again(self) -> None:
         for lane in self._lanes.values():
@@ -109,10 +113,16 @@ class Dispatcher:
     def _fail_removed(self) -> None:
         """Make dead letters of what waits for targets without a config."""
         for number, state in self._board.targets.items():
-            if self._group and number not in self._lanes and state.queued > 0:
+            if self._group and number not in self._config.targets and state.queued > 0:
                 self._spawn(self._fail_waiting(number))
 
     async def _fail_waiting(self, number: int) -> None:
+        lane = self._lanes.get(number)
+        if lane and lane.under_way:
+            # What is delivered in this moment is no dead letter; and the target may be back by then.
+            await asyncio.wait(lane.under_way)
+        if number in self._config.targets:
+            return
         try:
             count = await self._outbox.fail_waiting(number, GONE, time.time())
         except OutboxFailingError:

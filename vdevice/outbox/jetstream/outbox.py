@@ -110,7 +110,7 @@ class NatsOutbox:
 
     async def fetch(self, target: int, after: int, limit: int, _now: float) -> tuple[list[Stored], float | None]:
         """Return what was taken for a target, behind seq `after`; what is delayed is not taken before it is due."""
-        return self._taking.fetch(target, after, limit), None
+        return await self._taking.fetch(target, after, limit), None
 
     async def retry(self, stored: Stored, outcome: Outcome) -> bool:
         """Record a failed attempt whose event goes on waiting; False if it waits no more. Raises OutboxFailingError."""
@@ -208,7 +208,7 @@ class NatsOutbox:
     def _show(self, number: int) -> None:
         """Put a target's counters and its last outcome on the board."""
         state, result = self._board.targets[number], self._results.of(number)
-        queued = state.queued
+        queued, discarded = state.queued, state.discarded
         ended = result.delivered + result.failed + result.discarded
         # A result may be heard before the news of the string that it is for.
         state.accepted = max(self._accepting.entry(number)[1].accepted, ended)
@@ -216,8 +216,9 @@ class NatsOutbox:
         state.http_status, state.latency_ms = result.http_status, result.latency_ms
         state.error, state.error_text = ErrorCode(result.error), result.error_text
         state.finished_at = result.finished_at
-        if state.paused != result.paused:
-            state.paused = result.paused
+        is_changed = state.paused != result.paused or discarded != result.discarded
+        state.paused = result.paused
+        if is_changed:
             self.on_outside_change()
         state.attempts = result.tries[min(result.tries)][0] if result.tries else 0
         self._board.waiting += state.queued - queued

@@ -65,8 +65,8 @@ class Taking:
 
     @property
     def wanted(self) -> list[int]:
-        """The targets that may be served."""
-        return [n for n, target in self._targets.items() if target.enabled and not self._results.of(n).paused]
+        """The targets that may be served; what waits for a disabled or paused one may grow too old."""
+        return list(self._targets)
 
     def pull(self, group: asyncio.TaskGroup, mine: frozenset[int]) -> None:
         """Take for these targets from now on; 0 stands for what is delayed. A pull that is under way ends by itself."""
@@ -184,10 +184,15 @@ class Taking:
         await self._broker.publish(Message(subject, message.data, {"Nats-Msg-Id": f"{event.id}-due"}))
         await message.ack()
 
-    def fetch(self, target: int, after: int, limit: int) -> list[Stored]:
-        """Return what is held for a target, behind seq `after`."""
+    async def fetch(self, target: int, after: int, limit: int) -> list[Stored]:
+        """Return what is held for a target, behind seq `after`; what somebody has ended meanwhile is let go."""
         held = sorted(seq for seq, h in self._held.items() if h.stored.event.target == target and seq > after)
-        return [self._held[seq].stored for seq in held[:limit]]
+        for seq in [seq for seq in held if seq in self._results.of(target).ended]:
+            held.remove(seq)
+            # Without an acknowledgement the server would keep its place, and the consumer give out no other message.
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await self._held.pop(seq).message.ack()
+        return [self._held[seq].stored for seq in held[:limit] if seq in self._held]
 
     async def retry(self, stored: Stored, outcome: Outcome) -> bool:
         """Record a failed attempt; False if the event waits here no more. Raises BrokerError."""
@@ -246,7 +251,8 @@ class Taking:
         return count
 
     async def _fail_held(self, target: int, outcome: Outcome, now: float) -> int:
-        return sum([await self.finish(stored, outcome, now) for stored in self.fetch(target, 0, len(self._held))])
+        held = await self.fetch(target, 0, len(self._held))
+        return sum([await self.finish(stored, outcome, now) for stored in held])
 
 
 async def _event(message: Msg) -> documents.Waiting | None:

@@ -1,0 +1,42 @@
+"""The `rate` of a target: it delays attempts, and never drops a message."""
+
+import asyncio
+
+import aiolimiter
+
+from vdevice.config import Target
+
+SLACK_RATE = 1.0
+"""Messages a second that Slack takes (https://api.slack.com/docs/rate-limits)."""
+
+
+class Pace:
+    """Gives leave for one attempt after the other."""
+
+    def __init__(self, target: Target) -> None:
+        self._rate: float | None = None
+        self._limiter: aiolimiter.AsyncLimiter | None = None
+        self.update(target)
+
+    def update(self, target: Target) -> None:
+        """Go on with other settings."""
+        rate = SLACK_RATE if target.rate is None and target.method == "slack" else target.rate
+        if rate != self._rate:
+            self._rate = rate
+            self._limiter = aiolimiter.AsyncLimiter(1, 1 / rate) if rate else None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether an attempt may be made at once."""
+        return self._limiter is None or self._limiter.has_capacity()
+
+    async def leave(self, seconds: float) -> bool:
+        """Wait for leave to make an attempt; tell whether it came within so many seconds."""
+        if self._limiter is None:
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._limiter.acquire()
+        except TimeoutError:
+            return False
+        return True
