@@ -3,6 +3,7 @@
 Target 7 is enabled and target 8 disabled, both in completion mode `request`; no other target has a config.
 """
 
+import codecs
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -107,8 +108,13 @@ def _write(address: int, data: bytes) -> int:
         return 0
     if region.target not in {ENABLED, DISABLED} or address != region.first:
         return 2
+    text = data.partition(b"\0")[0]
+    if not text and data.strip(b"\0"):
+        # It begins with a NUL and goes on.
+        return 3
     try:
-        data.partition(b"\0")[0].decode("utf-8")
+        # A character that the end of the write cut is dropped.
+        codecs.getincrementaldecoder("utf-8")().decode(text, final=b"\0" in data)
     except UnicodeDecodeError:
         return 3
     return 4 if region.target == DISABLED else 0

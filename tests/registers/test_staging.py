@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from vdevice.errors import OutboxFullError, StageError, TextError
 from vdevice.registers import staging, text
-from vdevice.registers.staging import Rules, Staging
+from vdevice.registers.stage import Key, Rules
+from vdevice.registers.staging import Staging, Thrown
 from vdevice.registers.text import Coding
 
-KEY, OTHER = ("10.0.0.5", 7), ("10.0.0.6", 7)
+KEY, OTHER = Key("10.0.0.5", 0, 7), Key("10.0.0.6", 0, 7)
 FORMATS = ["nul", "length16", "length32", "s7-string", "s7-wstring"]
 codings = st.builds(
     Coding,
@@ -231,9 +232,156 @@ def test_stages_are_bounded_and_expired_ones_make_room(monkeypatch: pytest.Monke
     monkeypatch.setattr(staging, "MOST_STAGES", 3)
     stages, how = Staging(), rules("content")
     for number in range(3):
-        stages.write((f"10.0.0.{number}", 7), how, 0, b"ab", float(number))
+        stages.write(Key(f"10.0.0.{number}", 0, 7), how, 0, b"ab", float(number))
     with pytest.raises(OutboxFullError):
         stages.write(KEY, how, 0, b"ab", 3.0)
-    assert stages.write(("10.0.0.0", 7), how, 0, b"a\0", 3.0) == b"a\0"
+    assert stages.write(Key("10.0.0.0", 0, 7), how, 0, b"a\0", 3.0) == b"a\0"
     assert stages.write(KEY, how, 0, b"ab", 62.5) is None
     assert len(stages) <= 3
+
+
+def test_an_idle_text_is_complete_when_its_time_has_come_however_late_somebody_looks() -> None:
+    stages, how = Staging(), rules("idle")
+    for number in range(5):
+        assert stages.write(KEY, how, 0, b"n%d" % number, 0.6 * number) is None
+    assert [complete.data for complete in stages.due(10.0)] == [b"n0", b"n1", b"n2", b"n3", b"n4"]
+    assert stages.thrown_away() == []
+
+
+def test_an_idle_text_does_not_go_on_after_its_time() -> None:
+    stages, how = Staging(), rules("idle")
+    stages.write(KEY, how, 0, b"ab", 0.0)
+    with pytest.raises(StageError):
+        stages.write(KEY, how, 1, b"cd", 0.5)
+    assert [complete.data for complete in stages.due(0.5)] == [b"ab"]
+
+
+@pytest.mark.parametrize("mode", ["content", "idle"])
+def test_a_text_that_a_new_one_replaces_is_told(mode: str) -> None:
+    stages, how = Staging(), rules(mode)
+    stages.write(KEY, how, 0, b"ab", 0.0)
+    stages.write(KEY, how, 0, b"cd", 0.1)
+    assert stages.thrown_away() == [Thrown(KEY, "a new text began before this one was complete")]
+    assert stages.thrown_away() == []
+
+
+@pytest.mark.parametrize("mode", ["content", "commit"])
+def test_a_text_that_nobody_completes_is_told_once(mode: str) -> None:
+    stages, how = Staging(), rules(mode)
+    stages.write(KEY, how, 0, b"ab", 0.0)
+    assert stages.next_end() == 60.0
+    stages.expire(59.9)
+    assert stages.thrown_away() == []
+    stages.expire(60.0)
+    assert [thrown.reason for thrown in stages.thrown_away()] == [
+        "nothing was written to it for 60 s (staging_timeout)"
+    ]
+    assert stages.next_end() is None
+
+
+def test_a_text_that_was_answered_06_is_not_told_again() -> None:
+    stages, how = Staging(), rules("content")
+    whole = stages.write(KEY, how, 0, b"a\0", 0.0)
+    assert whole
+    stages.restore(KEY, how, whole, 0.0)
+    stages.write(KEY, how, 0, b"b\0", 1.0)
+    assert stages.thrown_away() == []
+
+
+def on(address: str, connection: int) -> Key:
+    return Key(address, connection, 7)
+
+
+def test_two_connections_of_one_address_never_mix() -> None:
+    stages, how = Staging(), rules("commit")
+    one, two = (on("10.0.0.5", stages.opened()) for _ in range(2))
+    stages.write(one, how, 0, b"mine", 0.0)
+    stages.write(two, how, 2, b"not!", 0.0)
+    stages.closed(two.connection)
+    stages.write(one, how, 2, b"only", 0.0)
+    assert stages.commit(one, how, 0, 0.0) == b"mineonly"
+    with pytest.raises(StageError):
+        stages.commit(one, how, 0, 0.0)
+
+
+@pytest.mark.parametrize("mode", ["content", "commit", "idle"])
+def test_a_client_that_reconnects_goes_on(mode: str) -> None:
+    stages, how = Staging(), rules(mode)
+    old = on("10.0.0.5", stages.opened())
+    stages.write(old, how, 0, b"abcd", 0.0)
+    stages.closed(old.connection)
+    stranger, new = on("10.0.0.6", stages.opened()), on("10.0.0.5", stages.opened())
+    if mode != "commit":
+        with pytest.raises(StageError):
+            stages.write(stranger, how, 2, b"x\0", 0.1)
+    whole = stages.write(new, how, 2, b"e\0", 0.1)
+    if mode == "commit":
+        whole = stages.commit(new, how, 0, 0.1)
+    elif mode == "idle":
+        (complete,) = stages.due(1.0)
+        whole = complete.data
+    assert whole == b"abcde\0"
+    assert stages.thrown_away() == []
+
+
+def test_what_two_connections_of_one_address_left_behind_is_nobodys() -> None:
+    stages, how = Staging(), rules("content")
+    one, two = (on("10.0.0.5", stages.opened()) for _ in range(2))
+    stages.write(one, how, 0, b"ab", 0.0)
+    stages.write(two, how, 0, b"AB", 0.0)
+    stages.closed(one.connection)
+    stages.closed(two.connection)
+    three = on("10.0.0.5", stages.opened())
+    with pytest.raises(StageError):
+        stages.write(three, how, 1, b"c\0", 1.0)
+    assert stages.write(three, how, 0, b"ab", 1.0) is None
+    assert stages.write(three, how, 1, b"c\0", 1.0) == b"abc\0"
+    stages.expire(100.0)
+    assert {thrown.key for thrown in stages.thrown_away()} == {one, two}
+
+
+def test_a_text_that_could_not_be_stored_waits_for_the_next_connection() -> None:
+    stages, how = Staging(), rules("content")
+    old = on("10.0.0.5", stages.opened())
+    whole = stages.write(old, how, 0, b"abc\0", 0.0)
+    assert whole
+    stages.closed(old.connection)
+    stages.restore(old, how, whole, 0.0)
+    assert stages.write(on("10.0.0.5", stages.opened()), how, 1, b"c\0", 0.0) == b"abc\0"
+
+
+def test_a_scada_tag_that_is_filled_to_its_last_character_is_whole() -> None:
+    coding = Coding()
+    stages, how = Staging(), Rules("content", coding, 0.5, 60.0, registers=4)
+    assert stages.write(KEY, how, 0, b"fill", 0.0) is None
+    assert stages.write(KEY, how, 2, b"ed!!", 0.0) == b"filled!!"
+    assert stages.write(KEY, how, 0, b"in one!!and more", 0.0) == b"in one!!"
+    assert stages.write(KEY, how, 6, b"xx", 0.0) is None
+    assert stages.write(KEY, how, 0, b"short\0\0\0", 0.0) == b"short\0"
+    fixed = Rules("content", coding._replace(format="fixed"), 0.5, 60.0, registers=4)
+    assert stages.write(OTHER, fixed, 0, b"blank", 0.0) is None
+    assert stages.write(OTHER, fixed, 2, b"    ", 0.0) == b"blan    "
+
+
+def test_one_address_never_takes_the_last_stage_from_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "MOST_STAGES", 8)
+    stages, how = Staging(), rules("content")
+    refused = 0
+    for number in range(20):
+        try:
+            stages.write(Key("10.0.0.9", 0, number), how, 0, b"ab", 0.0)
+        except OutboxFullError:
+            refused += 1
+    assert refused == 16
+    assert stages.write(KEY, how, 0, b"ab", 0.0) is None
+
+
+def test_what_closed_connections_left_behind_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "MOST_STAGES", 4)
+    stages, how = Staging(), rules("content")
+    for number in range(50):
+        key = on(f"10.0.0.{number}", stages.opened())
+        stages.write(key, how, 0, b"ab", float(number) / 10)
+        stages.closed(key.connection)
+        assert len(stages) <= 4
+    assert len(stages.thrown_away()) == 46

@@ -18,8 +18,8 @@ from rich.table import Table
 
 from vdevice.board import Board
 from vdevice.config.load import parse
+from vdevice.modbus.texts import Client
 from vdevice.modbus.unit import Unit
-from vdevice.modbus.writes import Client
 from vdevice.outbox.sqlite import SqliteOutbox
 
 POINTS, RULES, REQUESTS, AT_A_TIME = 900, 500, 2000, 64

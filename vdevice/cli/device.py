@@ -83,7 +83,8 @@ def send(
     target = loaded.targets.get(number) if loaded else None
     completion = target.completion if target else "request"
     coding = texts.coding_of(target)
-    data = texts.encode(text, coding) if completion != "content" else texts.encode_ended(text, coding)
+    registers = target.registers if target else None
+    data = texts.encode_ended(text, coding, registers) if completion == "content" else texts.encode(text, coding)
     if completion == "request" and len(data) > 2 * LONGEST_WRITE:
         raise DeviceError(
             f"the text takes {len(data)} bytes, one FC16 request {2 * LONGEST_WRITE}; set completion of target {number} "

@@ -82,10 +82,17 @@ def check_target(target: Target) -> list[Problem]:
 
 
 def _strings(target: Target) -> Iterator[tuple[str, str]]:
-    if target.completion == "content" and target.format == "fixed":
+    if target.completion == "content" and target.format == "fixed" and target.registers is None:
         yield (
             "completion",
-            "content needs a format that says where the text ends, which fixed does not; use commit or idle",
+            "content needs a format that says where the text ends, which fixed does not; set registers, or use commit or idle",
+        )
+    if target.registers is not None and target.completion != "content":
+        yield "registers", "is used by completion content only; remove it"
+    elif target.registers is not None and target.format not in {"nul", "fixed"}:
+        yield (
+            "registers",
+            f"is used by the formats nul and fixed only; {target.format} says the length itself; remove it",
         )
     if target.word_order != "big" and target.format != "length32":
         yield "word_order", "is used by format length32 only; remove it"

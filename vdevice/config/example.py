@@ -37,6 +37,9 @@ url = "http://127.0.0.1:9000/alarm"   # `vdevice receive` listens there
 content_type = "application/json"
 payload = \'\'\'{"text": "$VALUE", "from": "$DESCRIPTION", "at": "$ISOTIME"}\'\'\'
 # byte_order = "little"         # Schneider, CODESYS, Delta: the first character is in the low byte
+# completion = "content"        # texts in several writes; with registers = 10 for SCADA tags of 10 registers
+# trim = true                   # cut blanks and line breaks at the end of the text
+# ignore_empty = true           # an empty text makes no message
 # trigger = "change"            # for PLCs that write the same text in every cycle
 
 # [targets.2]

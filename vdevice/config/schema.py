@@ -228,6 +228,9 @@ class Target(Attempts, frozen=True, kw_only=True):
     word_order: Order = "big"
     format: Literal["nul", "fixed", "length16", "length32", "s7-string", "s7-wstring"] = "nul"
     encoding: Literal["utf-8", "ascii", "latin-1", "cp1252", "utf-16-be", "utf-16-le"] = "utf-8"
+    registers: Annotated[int, Meta(ge=1, le=900)] | None = None
+    trim: bool = False
+    ignore_empty: bool = False
     trigger: Literal["write", "change"] = "write"
     tls_ca: Path | None = None
     tls_cert: Path | None = None

@@ -17,9 +17,10 @@ from pymodbus.constants import ExcCodes
 
 from vdevice.modbus import frames, pdu
 from vdevice.modbus.frames import Frame, FrameError
+from vdevice.modbus.texts import Client
 from vdevice.modbus.tls import role_of
 from vdevice.modbus.unit import Unit
-from vdevice.modbus.writes import Client, Pending
+from vdevice.modbus.writes import Pending
 
 BUSY_ABOVE = 16
 """Requests of one connection that may wait; further ones get exception 06."""
@@ -105,6 +106,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Forget the connection; what it stored stays stored."""
         self._ending = True
+        self._unit.closed(self._client)
         self._server.released(self)
 
     def data_received(self, data: bytes) -> None:
@@ -112,6 +114,9 @@ class Connection(asyncio.Protocol):
         if self._ending:
             return
         self.last_seen = time.monotonic()
+        if not self._client.connection:
+            # Not before: the end of a client's old connection may be seen after the beginning of its new one.
+            self._client = self._unit.opened(self._client)
         self._buffer += data
         self._read()
 
@@ -157,7 +162,8 @@ class Connection(asyncio.Protocol):
 
     def renew(self) -> None:
         """Take the client's name, rights and rate anew, from another config."""
-        self._client = self._unit.client(self.address, self._role)
+        client = self._unit.client(self.address, self._role)
+        self._client = client._replace(connection=self._client.connection)
 
     def expire(self, now: float, idle: float, frame: float) -> None:
         """Close if idle or holding half a frame for too long; limits in seconds, 0 = none."""

@@ -17,9 +17,9 @@ from vdevice.modbus.connection import Connected, Connection
 from vdevice.modbus.listening import address_of, listening
 from vdevice.modbus.refusals import Repeats
 from vdevice.modbus.rights import Bucket
+from vdevice.modbus.texts import Client
 from vdevice.modbus.tls import TlsListener
 from vdevice.modbus.unit import Unit
-from vdevice.modbus.writes import Client
 
 FORGET = 60.0
 """Seconds without a request after which a client's rate is forgotten."""

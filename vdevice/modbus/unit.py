@@ -30,7 +30,8 @@ from vdevice.modbus.pdu import (
     WriteRegisters,
 )
 from vdevice.modbus.rights import rights_of
-from vdevice.modbus.writes import Client, Pending, Writes
+from vdevice.modbus.texts import Client
+from vdevice.modbus.writes import Pending, Writes
 from vdevice.outbox.api import Outbox
 from vdevice.registers import layout
 from vdevice.registers.layout import Space
@@ -83,6 +84,15 @@ class Unit:
         client = self._config.client_of(address)
         rate = client.rate if client and client.rate else self._config.modbus.rate
         return Client(address, self._config.client_name(address), rights_of(self._config, address, role), rate)
+
+    def opened(self, client: Client) -> Client:
+        """Return a client whose connection begins to ask."""
+        return client._replace(connection=self.writes.texts.opened())
+
+    def closed(self, client: Client) -> None:
+        """Keep what a client's connection staged for its next one."""
+        if client.connection:
+            self.writes.texts.closed(client.connection)
 
     async def handle(self, unit_id: int, request: bytes, client: Client) -> bytes:
         """Return the answer PDU to a request PDU."""

@@ -6,8 +6,9 @@ until it is stored.
 """
 
 import asyncio
+import contextlib
+import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,17 +19,17 @@ from vdevice.board import Board
 from vdevice.config import Config, Target
 from vdevice.converter.image import Image
 from vdevice.converter.rules import Change, Converter, Origin
-from vdevice.errors import OutboxFailingError, OutboxFullError, StageError, TextError
+from vdevice.errors import OutboxFullError
 from vdevice.modbus.pdu import MaskWrite, Refused
 from vdevice.modbus.refusals import Refusals
-from vdevice.modbus.rights import EVERYTHING, Rights
+from vdevice.modbus.texts import Client, Texts, Whole
+from vdevice.modbus.unstored import Unstored
 from vdevice.model import Event, Stored, new_event_id
 from vdevice.outbox.api import Outbox
-from vdevice.registers import layout, staging, text
-from vdevice.registers.staging import Key, Rules, Staging
+from vdevice.registers import layout, text
 
 TICK = 0.02
-"""Seconds between two looks for idle strings and delayed rules, while there are any."""
+"""Seconds between two looks for idle texts and delayed rules, at least."""
 
 AGAIN = 1.0
 """Seconds until what has no request is stored again, where it could not be."""
@@ -36,15 +37,6 @@ AGAIN = 1.0
 log = structlog.get_logger()
 
 Answer = Callable[[], bytes]
-
-
-class Client(NamedTuple):
-    """Who asks: its address, its name where the config has one, what it may write, and how many requests a second."""
-
-    address: str
-    name: str
-    rights: Rights = EVERYTHING
-    rate: float | None = None
 
 
 class Pending(NamedTuple):
@@ -60,11 +52,11 @@ class Writes:
     def __init__(self, config: Config, outbox: Outbox, board: Board) -> None:
         self._outbox = outbox
         self._refusals = Refusals(board)
-        self._staging = Staging()
+        self.texts = Texts(config, self._refusals)
         self._converter = Converter(config)
-        self._unstored: deque[Sequence[Event]] = deque()
-        self._storing = asyncio.Lock()
-        self._by_time = asyncio.Event()
+        self._unstored = Unstored()
+        self._wake = asyncio.Event()
+        self._wakes_at = math.inf
         self._take(config)
 
     @property
@@ -75,12 +67,12 @@ class Writes:
     def apply(self, config: Config) -> None:
         """Go on with another config."""
         self._take(config)
+        self.texts.apply(config)
         self._converter.apply(config)
 
     def _take(self, config: Config) -> None:
         self._config = config
         self._refused: set[tuple[str, str]] = set()
-        self._rules = {number: staging.rules_of(target) for number, target in config.targets.items()}
         self._changed_only = frozenset(n for n, target in config.targets.items() if target.trigger == "change")
 
     def registers(self, address: int, data: bytes, client: Client, answer: Answer) -> bytes | Pending:
@@ -102,8 +94,13 @@ class Writes:
         Raises TextError, Refused, and as the outbox does.
         """
         target = self._target(number, client)
-        text.encode(value, self._rules[number].coding)
+        value = text.trimmed(value) if target.trim else value
+        text.encode_ended(value, text.coding_of(target), target.registers)
         self._check_enabled(target)
+        if not value and target.ignore_empty:
+            nothing: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
+            nothing.set_result([])
+            return nothing
         return self._put((_event(number, value, client.name),), client, bytes, None).stored
 
     def coils(self, address: int, bits: Sequence[bool], client: Client, answer: Answer) -> bytes | Pending:
@@ -121,21 +118,36 @@ class Writes:
         return self._points("holding", request.address, data, client, answer, bits=~request.keep)
 
     async def run(self) -> None:
-        """Store what completes by time, for ever."""
+        """Store what completes by time, and throw away what was staged for too long, for ever."""
         while True:
-            await self._by_time.wait()
-            await asyncio.sleep(TICK)
+            self._wake.clear()
+            self._wakes_at = math.inf
             self._complete_idle(time.monotonic())
+            self.texts.expire(time.monotonic())
             self._do_delayed(time.monotonic())
-            if not await self._store_unstored():
-                await asyncio.sleep(AGAIN)
-            if not self._unstored and not self._staging.waits_for_idle() and self._converter.next_due() is None:
-                self._by_time.clear()
+            is_stored = await self._unstored.store(self._put_again)
+            now = time.monotonic()
+            moments = [self.texts.next_end(), self._converter.next_due(), None if is_stored else now + AGAIN]
+            self._wakes_at = min((moment for moment in moments if moment is not None), default=math.inf)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if self._wakes_at == math.inf else max(self._wakes_at - now, TICK)):
+                    await self._wake.wait()
 
     async def finish(self) -> None:
-        """Store the idle strings that are staged, before the end."""
-        self._complete_idle(float("inf"))
-        await self._store_unstored()
+        """Store the idle texts that are staged, before the end."""
+        self._complete_idle(math.inf)
+        if not await self._unstored.store(self._put_again):
+            log.error(
+                "not stored", messages=len(self._unstored), reason="the device stops, and the outbox takes nothing"
+            )
+
+    def _look_at(self, moment: float) -> None:
+        """Let `run` look again at a moment of the monotonic clock, or before it."""
+        if moment < self._wakes_at:
+            self._wake.set()
+
+    def _put_again(self, events: Sequence[Event]) -> asyncio.Future[list[Stored]]:
+        return self._outbox.put(events, self._changed_only)
 
     def _target(self, number: int, client: Client) -> Target:
         target = self._config.targets.get(number)
@@ -153,54 +165,30 @@ class Writes:
         return Refused(ExcCodes.ILLEGAL_FUNCTION)
 
     def _text(self, target: Target, offset: int, data: bytes, client: Client, answer: Answer) -> bytes | Pending:
-        rules = self._rules[target.number]
-        if rules.mode == "request":
-            # A string starts at the first register of the text.
-            if offset:
-                raise Refused(ExcCodes.ILLEGAL_ADDRESS)
-            return self._string(target, text.ordered(data, rules.coding), client, answer)
-        self._check_enabled(target)
-        key, now = (client.address, target.number), time.monotonic()
+        now = time.monotonic()
+        if target.completion != "request":
+            self._check_enabled(target)
+            self._look_at(now + self.texts.rules(target.number).patience)
         try:
-            whole = self._staging.write(key, rules, offset, data, now)
-        except StageError:
-            raise Refused(ExcCodes.ILLEGAL_ADDRESS) from None
-        except TextError as error:
-            raise self._rejected(target, client, error) from None
+            if target.completion == "idle":
+                self._complete_idle(now)
+                self._unstored.check_room(target.number)
+            whole = self.texts.write(target, offset, data, client, now)
         except OutboxFullError as error:
             raise self._busy(client, error, target=target.number) from None
-        if rules.mode == "idle":
-            self._by_time.set()
-        if whole is None:
-            return answer()
-        return self._string(target, whole, client, answer, self._restoring(key, whole))
+        return answer() if whole is None else self._whole(target, whole, client, answer)
 
     def _commit(self, target: Target, length: int, client: Client, answer: Answer) -> bytes | Pending:
-        rules = self._rules[target.number]
-        if rules.mode != "commit":
-            raise Refused(ExcCodes.ILLEGAL_ADDRESS)
-        self._check_enabled(target)
-        key = (client.address, target.number)
-        try:
-            data = self._staging.commit(key, rules, length, time.monotonic())
-        except (StageError, TextError) as error:
-            raise self._rejected(target, client, error) from None
-        return self._string(target, data, client, answer, self._restoring(key, data))
+        if target.completion == "commit":
+            self._check_enabled(target)
+        return self._whole(target, self.texts.commit(target, length, client), client, answer)
 
-    def _restoring(self, key: Key, data: bytes) -> Callable[[], None]:
-        rules = self._rules[key[1]]
-        return lambda: self._staging.restore(key, rules, data, time.monotonic())
-
-    def _string(
-        self, target: Target, data: bytes, client: Client, answer: Answer, undo: Callable[[], None] | None = None
-    ) -> bytes | Pending:
-        """Store a whole string, its characters in order."""
-        try:
-            value = text.decode_ordered(data, self._rules[target.number].coding)
-        except TextError as error:
-            raise self._rejected(target, client, error) from None
+    def _whole(self, target: Target, whole: Whole, client: Client, answer: Answer) -> bytes | Pending:
+        """Store a whole text."""
         self._check_enabled(target)
-        return self._put((_event(target.number, value, client.name),), client, answer, undo)
+        if whole.value is None:
+            return answer()
+        return self._put((_event(target.number, whole.value, client.name),), client, answer, whole.undo)
 
     def _points(  # noqa: PLR0917 (as the write came)
         self, space: str, address: int, data: bytes, client: Client, answer: Answer, bits: int = -1
@@ -212,8 +200,9 @@ class Writes:
         change = self._converter.write(space, address, data, origin, bits)
         if change is None:
             return answer()
-        if self._converter.next_due() is not None:
-            self._by_time.set()
+        due = self._converter.next_due()
+        if due is not None:
+            self._look_at(due)
         events = self._events(change)
         return self._put(events, client, answer, lambda: self._converter.take_back(change)) if events else answer()
 
@@ -247,53 +236,29 @@ class Writes:
         if not target.enabled:
             raise Refused(ExcCodes.DEVICE_FAILURE)
 
-    def _rejected(self, target: Target, client: Client, error: TextError | StageError) -> Refused:
-        """Return the refusal of what is no text."""
-        self._refusals.refuse("not text", target.number, client.name, str(error))
-        return Refused(ExcCodes.ILLEGAL_VALUE)
-
     def _busy(self, client: Client, error: OutboxFullError, target: int) -> Refused:
         log.warning("busy", target=target, client=client.name, reason=str(error))
         return Refused(ExcCodes.DEVICE_BUSY)
 
     def _complete_idle(self, clock: float) -> None:
-        """Make events of the idle strings whose time has come."""
-        for (address, number), rules, data in self._staging.due(clock):
-            client = self._config.client_name(address)
-            target = self._config.targets.get(number)
-            try:
-                value = _idle_string(target, rules, data)
-            except TextError as error:
-                self._refusals.refuse("not text", number, client, str(error))
-                continue
-            self._unstored.append((_event(number, value, client),))
+        """Make events of the idle texts whose time has come."""
+        for number, value, client in self.texts.due(clock):
+            self._unstored.add((_event(number, value, client),))
+            self._look_at(clock)
 
     def _do_delayed(self, clock: float) -> None:
         """Do the delayed writes of points, and make events of what follows."""
         for change in self._converter.due(time.time(), clock):
             events = self._events(change)
+            try:
+                for event in events:
+                    self._unstored.check_room(event.target)
+            except OutboxFullError as error:
+                for event in events:
+                    self._refusals.refuse("rule skipped", event.target, event.source_connection, str(error))
+                continue
             if events:
-                self._unstored.append(events)
-
-    async def _store_unstored(self) -> bool:
-        """Store in order what waits for it; False where the outbox does not take it now."""
-        async with self._storing:
-            while self._unstored:
-                try:
-                    await self._outbox.put(self._unstored[0], self._changed_only)
-                except (OutboxFullError, OutboxFailingError) as error:
-                    log.warning("not stored yet", strings=len(self._unstored), reason=str(error))
-                    return False
-                self._unstored.popleft()
-        return True
-
-
-def _idle_string(target: Target | None, rules: Rules, data: bytes | None) -> str:
-    if target is None:
-        raise TextError("the target was removed from the config")
-    if data is None:
-        raise TextError("a part of the text was not written")
-    return text.decode_ordered(data, rules.coding)
+                self._unstored.add(events)
 
 
 def _event(target: int, value: str, client: str) -> Event:

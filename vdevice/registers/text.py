@@ -85,10 +85,11 @@ def end(data: bytes, coding: Coding) -> int | None:
 
     Raises TextError for a length that cannot be.
     """
-    if coding.format == "nul":
-        nul = _first_nul(data, coding.unit)
-        return nul + coding.unit if nul < len(data) else CAPACITY if len(data) >= CAPACITY else None
-    header = HEADER[coding.format]
+    if coding.format == "nul" and has_nul(data, coding):
+        return _before_nul(data, coding) + coding.unit
+    header = HEADER.get(coding.format)
+    if header is None:
+        return CAPACITY if len(data) >= CAPACITY else None
     if len(data) < header:
         return None
     size = header + _length(data, coding)
@@ -96,12 +97,13 @@ def end(data: bytes, coding: Coding) -> int | None:
 
 
 def decode(data: bytes, coding: Coding = DEFAULT) -> str:
-    """Return the string in a whole write of registers. Raises TextError if it is not what `coding` says."""
+    """Return the text in a whole write of registers. Raises TextError if it is not what `coding` says."""
     return decode_ordered(ordered(data, coding), coding)
 
 
 def decode_ordered(data: bytes, coding: Coding) -> str:
     """Return the string in bytes that `ordered` returned. Raises TextError."""
+    data = data[: len(data) - cut(data, coding)]
     header = HEADER.get(coding.format)
     if header is not None:
         if len(data) < header:
@@ -111,12 +113,31 @@ def decode_ordered(data: bytes, coding: Coding) -> str:
             raise TextError(f"the length says {length} bytes, {len(data) - header} came; check format and word_order")
         data = data[header : header + length]
     elif coding.format == "nul":
-        data = data[: _first_nul(data, coding.unit)]
+        data = data[: _before_nul(data, coding)]
     try:
         text = data.decode(coding.charset)
     except UnicodeDecodeError as error:
         raise TextError(f"byte {error.start} is not {coding.charset}; check encoding and byte_order") from None
     return text.rstrip("\0 ") if coding.format == "fixed" else text
+
+
+def cut(data: bytes, coding: Coding) -> int:
+    """Return how many bytes at the end of ordered data are the beginning of a UTF-8 character that the write cut.
+
+    Only where the end of the write is the end of the text: a length, or a NUL, says that nothing is missing.
+    """
+    if coding.charset != "utf-8" or coding.format in HEADER or data[-1:] < b"\x80" or has_nul(data, coding):
+        return 0
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return len(data) - error.start if error.reason == "unexpected end of data" else 0
+    return 0
+
+
+def trimmed(text: str) -> str:
+    """Return the text without the blanks and line breaks at its end: the setting `trim`."""
+    return text.rstrip(" \t\r\n")
 
 
 def encode(text: str, coding: Coding = DEFAULT) -> bytes:
@@ -140,12 +161,16 @@ def encode(text: str, coding: Coding = DEFAULT) -> bytes:
     return data
 
 
-def encode_ended(text: str, coding: Coding = DEFAULT) -> bytes:
+def encode_ended(text: str, coding: Coding = DEFAULT, registers: int | None = None) -> bytes:
     """Return the registers of `text` with an end that completion `content` sees: a NUL where there is room for it.
 
-    Raises TextError as `encode` does.
+    `registers` is how many a text of the target has, where that is known. Raises TextError as `encode` does.
     """
     data = encode(text, coding)
+    if registers is not None:
+        if len(data) > 2 * registers:
+            raise TextError(f"the text takes {len(data) // 2} registers, a text of this target has {registers}")
+        return data.ljust(2 * registers, b"\0")
     ended = coding.format != "nul" or end(ordered(data, coding), coding) is not None
     return data if ended else data + b"\0\0"
 
@@ -188,6 +213,23 @@ def _within(length: int, greatest: int) -> int:
     if length > greatest:
         raise TextError(f"the length {length} is above the greatest length {greatest}; check format and byte_order")
     return length
+
+
+def has_nul(data: bytes, coding: Coding) -> bool:
+    """Tell whether ordered data of format nul holds the NUL that ends its text."""
+    return coding.format == "nul" and _first_nul(data, coding.unit) < len(data)
+
+
+def _before_nul(data: bytes, coding: Coding) -> int:
+    """Return where the first NUL of a nul text starts, or its length.
+
+    Raises TextError where the text begins with the NUL and goes on behind it: an empty text would hide that the registers
+    hold something else, like one character each.
+    """
+    found = _first_nul(data, coding.unit)
+    if found == 0 and data.strip(b"\0"):
+        raise TextError("the text begins with a NUL and goes on behind it; check format, encoding and byte_order")
+    return found
 
 
 def _first_nul(data: bytes, unit: int) -> int:

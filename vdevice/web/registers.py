@@ -6,7 +6,7 @@ from typing import Literal
 
 from vdevice import sheets
 from vdevice.config import Config
-from vdevice.modbus.writes import Client
+from vdevice.modbus.texts import Client
 from vdevice.registers import layout
 from vdevice.web.call import ApiError, Call
 from vdevice.web.views import ModbusAnswer, Registers, RegisterWrite, Text

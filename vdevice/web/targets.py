@@ -12,7 +12,7 @@ from vdevice.config.edit import Settings, settings_of, tag_of, with_target
 from vdevice.config.load import parse
 from vdevice.errors import BuildError, TextError
 from vdevice.modbus.pdu import Refused
-from vdevice.modbus.writes import Client
+from vdevice.modbus.texts import Client
 from vdevice.model import TARGETS, Event, Verdict, new_event_id
 from vdevice.web.call import ApiError, Call, Device
 from vdevice.web.saving import edited, save_text

@@ -138,7 +138,8 @@ export function Editor({ number, close }) {
         </details>
         <details><summary>${t("How the PLC writes it")}</summary>
           ${Object.keys(LISTS).map((name) => html`<${Choice} name=${name} choices=${LISTS[name]} optional=${true} ...${shared} />`)}
-          <${Numbers} names=${["idle_ms", "staging_timeout"]} ...${shared} />
+          <${Numbers} names=${["registers", "idle_ms", "staging_timeout"]} ...${shared} />
+          <${Switch} name="trim" ...${shared} /><${Switch} name="ignore_empty" ...${shared} />
         </details>
         <details><summary>${t("Delivery and TLS")}</summary>
           <${Numbers} names=${DELIVERY} ...${shared} />
