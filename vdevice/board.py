@@ -4,6 +4,7 @@ In memory and written on the event loop only, so that whoever reads it sees one 
 the disk: the outbox keeps the counters and puts them here.
 """
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -82,7 +83,9 @@ class Board:
         self.waiting = 0
         self.connections: Counter[str] = Counter()
         self.outbox_full = False
-        self.outbox_failing = False
+        self._outbox_failing = False
+        self.outbox_good_until = math.inf
+        """By the monotonic clock: a commit vouches for the outbox until then; infinite where nothing measures it."""
         self.delivering = False
         self.tries: deque[Try] = deque(maxlen=TRIES)
 
@@ -90,6 +93,15 @@ class Board:
     def uptime(self) -> int:
         """Whole seconds since the start."""
         return int(time.monotonic() - self.started_at)
+
+    @property
+    def outbox_failing(self) -> bool:
+        """The last commit failed, or has been due for too long."""
+        return self._outbox_failing or time.monotonic() > self.outbox_good_until
+
+    @outbox_failing.setter
+    def outbox_failing(self, failing: bool) -> None:
+        self._outbox_failing = failing
 
     @property
     def healthy(self) -> bool:

@@ -106,4 +106,4 @@ def open_outbox(config: Config, board: Board, role: Role) -> Outbox:
         raise VdeviceError(
             f"--role {role} needs an outbox that several processes share; set outbox.url to nats://…, or use --role all"
         )
-    return SqliteOutbox(config.outbox_file, board, config.outbox.max_messages)
+    return SqliteOutbox(config.outbox_file, board, config.outbox.max_messages, config.modbus.answer_timeout)

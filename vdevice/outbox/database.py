@@ -12,6 +12,7 @@ from vdevice.errors import VdeviceError
 from vdevice.model import TARGETS
 
 SCHEMA_VERSION = 3
+PATIENCE_SECONDS = 5.0
 
 _SCHEMA = """
 CREATE TABLE event (
@@ -67,13 +68,14 @@ _MIGRATIONS = {
 """Statements that make of each version the next one."""
 
 
-def connect(file: Path, *, create: bool = True) -> sqlite3.Connection:
+def connect(file: Path, *, create: bool = True, patience: float = PATIENCE_SECONDS) -> sqlite3.Connection:
     """Open the outbox, with the schema made where it is new; the file can be read by its owner only.
 
-    Raises VdeviceError where the file cannot be used.
+    `patience` is how many seconds a statement waits for a lock of another program. Raises VdeviceError where the file cannot
+    be used.
     """
     try:
-        return _connect(file, create=create)
+        return _connect(file, patience, create=create)
     except (sqlite3.Error, OSError) as error:
         if getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
             raise VdeviceError(
@@ -97,13 +99,15 @@ def opened(file: Path, *, create: bool = True) -> Iterator[sqlite3.Connection]:
             raise VdeviceError(f"the outbox {file.name} cannot be used ({error}); try again") from None
 
 
-def _connect(file: Path, *, create: bool) -> sqlite3.Connection:
+def _connect(file: Path, patience: float, *, create: bool) -> sqlite3.Connection:
     if create:
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
     elif not file.exists():
         raise VdeviceError(f"there is no outbox {file.name} yet; it is made by the first `vdevice run`")
-    connection = sqlite3.connect(file, timeout=5, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(file, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
+        # Whatever stands in a damaged or foreign row can be read; one row must not stop all others.
+        connection.text_factory = _text
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         _migrate(connection, file)
@@ -111,6 +115,10 @@ def _connect(file: Path, *, create: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
 
 
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:

@@ -72,10 +72,11 @@ class Purge(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class Probe(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """See whether another process has changed the outbox; answered by all counters then, with all that its commit did.
 
-    `write` tries the disk.
+    `write` tries the disk. `patience` is how many seconds the writer waits for a lock of another program from now on.
     """
 
     write: bool
+    patience: float
 
 
 class Shift(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -90,11 +91,17 @@ Request = Put | Finish | Retry | Fetch | FailWaiting | Purge | Probe | Shift
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):
-    """The answer to `count` requests: their results in order, or why none of them was done."""
+    """The answer to `count` requests: their results in order, or why none of them was done.
+
+    `failed` says of single ones, by their place, why they alone were not done; their result is None. `notes` are sentences for
+    the log.
+    """
 
     count: int
     error: str | None
     results: list[Any]
+    failed: dict[int, str] = {}
+    notes: list[str] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -103,7 +110,7 @@ _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 
 def frame(message: Request | Reply) -> bytes:
-    """Return a message as it is sent."""
+    """Return a message as it is sent. Raises ValueError, TypeError or OverflowError for what cannot be encoded."""
     body = _encode(message)
     return len(body).to_bytes(4) + body
 
@@ -127,5 +134,5 @@ def request(body: bytes) -> Request:
 
 
 def reply(body: bytes) -> Reply:
-    """Return the reply in a message."""
+    """Return the reply in a message. Raises msgspec.DecodeError."""
     return _decode_reply(body)

@@ -1,26 +1,36 @@
 """The outbox on SQLite, as the device sees it: what its writer process stores and records, and the counters on the board.
 
 What a commit changed reaches the board, and then its futures, on the event loop, in the order of the requests. A writer that
-ended unexpectedly is started anew by `probe`.
+ended, or was killed because it hung, is started anew by `probe`.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+import structlog
 
 from vdevice.board import Board
+from vdevice.clean import clean
 from vdevice.config import Config, Target
 from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
 from vdevice.model import ErrorCode, Event, Outcome, Stored, Verdict
 from vdevice.outbox import database
-from vdevice.outbox.link import Link
 from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Retry, Shift
+from vdevice.outbox.writer_client import WriterClient, limit_of, patience_of
 
 PURGED_AT_ONCE = 100
+WRITE_PROBE_SECONDS = 30.0
+"""A disk that no longer takes anything is found so soon where no message comes; each time costs it one page."""
+
+SILENCE_SECONDS = 2.0
+"""A commit vouches for the outbox until the next probe is due, and this much longer than that may take."""
+
+log = structlog.get_logger()
 
 
 class SqliteOutbox:
@@ -30,8 +40,11 @@ class SqliteOutbox:
     are done; `on_outside_change` when another process (the command line) has replayed or discarded events.
     """
 
-    def __init__(self, file: Path, board: Board, max_messages: int) -> None:
+    def __init__(self, file: Path, board: Board, max_messages: int, answer_timeout: float = 5.0) -> None:
         self._max_messages = max_messages
+        self._limit = limit_of(answer_timeout)
+        self._write_probe_at = 0.0
+        self._is_told_of_all = True
         self.on_stored: Callable[[list[Stored]], None] = lambda _stored: None
         self.on_outside_change: Callable[[], None] = lambda: None
         self._offer: Callable[[list[Stored]], None] = lambda _stored: None
@@ -42,22 +55,23 @@ class SqliteOutbox:
     @property
     def writer_pid(self) -> int | None:
         """The process id of the writer, for whoever watches processes."""
-        return self._link.pid
+        return self._writer.pid
 
     async def __aenter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.enter_context(database.running_lock(self._file))
-            self._show(await self._start(), outcomes=True)
+            self._show(await self._start(create=True), outcomes=True)
             self._lock = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await asyncio.shield(self._link.stop())
+        await asyncio.shield(self._writer.stop())
         self._lock.close()
 
     def apply(self, config: Config) -> None:
         """Go on with another config."""
         self._max_messages = config.outbox.max_messages
+        self._limit = self._writer.limit = limit_of(config.modbus.answer_timeout)
 
     def serve(self, _targets: Collection[Target], offer: Callable[[list[Stored]], None]) -> None:
         """Offer from now on what is stored, for whichever target; what waits already is to be fetched."""
@@ -87,32 +101,43 @@ class SqliteOutbox:
             for item in stored or ():
                 self._board.count(item.event.target, accepted=1)
             if stored:
-                self.on_stored(stored)
-                self._offer(stored)
+                self._tell(stored)
 
-        return self._link.ask(Put(tuple(events), changed_only), done, convert)
+        return self._writer.ask(Put(tuple(events), changed_only), done, convert)
+
+    def _tell(self, stored: list[Stored]) -> None:
+        """Tell of what is on disk. An error there is none of the outbox: it is stored, and the PLC hears so."""
+        for callback in (self.on_stored, self._offer):
+            try:
+                callback(stored)
+            except Exception:
+                log.exception("internal error", messages=len(stored))
+                self._is_told_of_all = False
 
     def retry(self, stored: Stored, outcome: Outcome) -> asyncio.Future[bool]:
         """Record a failed attempt whose event goes on waiting; False if it waits no more."""
-        return self._link.ask(Retry(stored.seq, stored.event.target, stored.attempts, stored.next_at, outcome))
+        return self._writer.ask(
+            Retry(stored.seq, stored.event.target, stored.attempts, stored.next_at, _encodable(outcome))
+        )
 
     def finish(self, stored: Stored, outcome: Outcome, now: float) -> asyncio.Future[bool]:
         """Record how an event ended; False if it was ended already."""
         target, delivered = stored.event.target, outcome.verdict is Verdict.DELIVERED
+        outcome = _encodable(outcome)
 
         def done(changed: bool | None) -> None:  # noqa: FBT001 (a request's result)
             if changed:
                 self._board.count(target, delivered=delivered, failed=not delivered)
                 self._board.ended(target, outcome, now, now - stored.since)
 
-        return self._link.ask(Finish(stored.seq, target, stored.since, stored.attempts, outcome, now), done)
+        return self._writer.ask(Finish(stored.seq, target, stored.since, stored.attempts, outcome, now), done)
 
     def fetch(
         self, target: int, after: int, limit: int, now: float
     ) -> asyncio.Future[tuple[list[Stored], float | None]]:
         """Return the next events that wait for a target, in order, behind seq `after`, and when a delayed one is due."""
         kind = tuple[list[Stored], float | None]
-        return self._link.ask(Fetch(target, after, limit, now), convert=lambda found: msgspec.convert(found, kind))
+        return self._writer.ask(Fetch(target, after, limit, now), convert=lambda found: msgspec.convert(found, kind))
 
     def fail_waiting(self, target: int, text: str, now: float) -> asyncio.Future[int]:
         """Make dead letters of all that waits for a target; return how many there were."""
@@ -122,24 +147,25 @@ class SqliteOutbox:
                 self._board.count(target, failed=count)
                 self._board.ended(target, Outcome(Verdict.GIVE_UP, ErrorCode.TARGET, text=text), now, 0)
 
-        return self._link.ask(FailWaiting(target, text, now), done)
+        return self._writer.ask(FailWaiting(target, text, now), done)
 
     def purge(self, delivered_before: float, failed_before: float) -> asyncio.Future[int]:
         """Delete some events whose time to be kept is over; return how many, 0 when none is left."""
-        return self._link.ask(Purge(delivered_before, failed_before, PURGED_AT_ONCE))
+        return self._writer.ask(Purge(delivered_before, failed_before, PURGED_AT_ONCE))
 
     def shift(self, jump: float, now: float, started: float) -> asyncio.Future[None]:
         """Let times follow a clock that was set by `jump` seconds to `now`; what ended before `started` has another clock."""
-        return self._link.ask(Shift(jump, now, started))
+        return self._writer.ask(Shift(jump, now, started))
 
     async def probe(self) -> None:
         """Write when the last commit failed, so that the outbox recovers by itself; see what others changed.
 
         Raises OutboxFailingError while it does not recover.
         """
-        if self._link.pid is None:
+        if self._writer.pid is None:
+            await self._writer.gone()
             try:
-                self._show(await self._start())
+                self._show(await self._start(create=False))
             except VdeviceError as error:
                 raise OutboxFailingError(str(error)) from error
             # What the last writer stored but did not answer is known to no lane.
@@ -148,20 +174,27 @@ class SqliteOutbox:
         def done(rows: list[dict[str, Any]] | None) -> None:
             if rows:
                 self._show(rows)
+            if rows or not self._is_told_of_all:
+                self._is_told_of_all = True
                 self.on_outside_change()
 
-        await self._link.ask(Probe(self._board.outbox_failing), done)
+        now = time.monotonic()
+        write = self._board.outbox_failing or now >= self._write_probe_at
+        if write:
+            self._write_probe_at = now + WRITE_PROBE_SECONDS
+        await self._writer.ask(Probe(write, patience_of(self._limit)), done)
 
-    async def _start(self) -> list[dict[str, Any]]:
+    async def _start(self, *, create: bool) -> list[dict[str, Any]]:
         """Start a writer; return the counters of all targets. Raises VdeviceError where it cannot open the outbox."""
-        self._link = Link(self._told)
-        rows: list[dict[str, Any]] = await self._link.start(self._file)
+        self._writer = WriterClient(self._told, self._limit)
+        rows: list[dict[str, Any]] = await self._writer.start(self._file, create=create)
         return rows
 
     def _told(self, failure: str | None) -> None:
         """Show whether the last commit was done."""
         self._board.outbox_failing = failure is not None
         if failure is None:
+            self._board.outbox_good_until = time.monotonic() + self._limit + SILENCE_SECONDS
             self._board.outbox_full = self._board.waiting + self._arriving >= self._max_messages
 
     def _show(self, rows: list[dict[str, Any]], *, outcomes: bool = False) -> None:
@@ -177,3 +210,9 @@ class SqliteOutbox:
                 state.error, state.error_text = ErrorCode(row["error"]), row["error_text"]
                 state.finished_at = row["finished_at"]
         self._board.waiting = waiting
+
+
+def _encodable(outcome: Outcome) -> Outcome:
+    """Return an outcome that can be recorded whatever its text holds: otherwise it would be tried for ever."""
+    text = clean(outcome.text)
+    return outcome if text == outcome.text else msgspec.structs.replace(outcome, text=text)
