@@ -22,6 +22,7 @@ fuzz: install
 soak: install
 	$(BIN)/python -m tools.soak.faults
 	$(BIN)/python -m tools.soak.week
+	$(BIN)/python -m tools.soak.hostile
 
 screenshots: install browser
 	$(BIN)/python -m tools.page.screenshots

@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import os
-import random
-import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
 from time import time
 
+from tests import seeds
 from tests.faults import responses
 
 ARRIVES = {"well", "slowly", "closes", "endless"}
@@ -18,10 +16,7 @@ ARRIVES = {"well", "slowly", "closes", "endless"}
 HUGE = 10 * 2**30
 """Bytes that an endless answer promises, and would send if somebody read them."""
 
-SEED = int(os.environ.get("RESPONSES_SEED") or secrets.randbelow(2**32))
-"""What the responses of the mode `draws` are drawn from: anew in each run, unless the environment names one."""
-
-_random = random.Random(SEED)
+_random = seeds.lots("responses")
 
 
 def _answer(head: str, body: bytes = b"") -> bytes:
@@ -97,6 +92,15 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "429 with seconds": _always(_answer("429 Too Many Requests\r\nRetry-After: 1")),
     "429 with a date": _at_a_date,
 }
+HOSTILE = ("endless", "trickles", "resets", "hangs", "breaks off", "redirects in circles")
+
+
+async def _hostile(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Behave in any bad way, mostly by a drawn response."""
+    await BEHAVIOURS[_random.choice(HOSTILE) if _random.random() < 0.06 else "draws"](reader, writer)
+
+
+BEHAVIOURS["hostile"] = _hostile
 KEEPS = {"well", "slowly", "redirects in circles", "429 with seconds", "429 with a date"}
 """Behaviours after which the connection can carry another request."""
 
@@ -115,15 +119,25 @@ class Receiver:
     @contextlib.asynccontextmanager
     async def serve(self, tls: ssl.SSLContext | None = None) -> AsyncIterator["Receiver"]:
         """Listen while the block runs, on the port of the time before where there was one."""
-        server = await asyncio.start_server(self._client, "127.0.0.1", self.port, ssl=tls)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            for writer in list(self._connections):
-                writer.transport.abort()
-            await asyncio.sleep(0)
+        async with asyncio.TaskGroup() as clients:
+            tasks: set[asyncio.Task[None]] = set()
+
+            def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                task = clients.create_task(self._client(reader, writer))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+            server = await asyncio.start_server(begin, "127.0.0.1", self.port, ssl=tls)
+            self.port = server.sockets[0].getsockname()[1]
+            try:
+                yield self
+            finally:
+                server.close()
+                for writer in list(self._connections):
+                    writer.transport.abort()
+                for task in tasks:
+                    # Who sleeps between two bytes, too.
+                    task.cancel()
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)

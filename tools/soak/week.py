@@ -8,14 +8,12 @@ seconds instead of hours, and the config is changed every few seconds instead of
 
 import argparse
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 from rich.console import Console
@@ -23,6 +21,7 @@ from rich.console import Console
 from tools.bench.bench import Bench, Case, free_port, process, ready, wait_for
 from tools.soak.page import DOCS, replace
 from tools.soak.plot import Curve, plot
+from tools.soak.samples import Sample, flat, grew, rows, sample
 
 RATE = 3000
 CONNECTIONS = 64
@@ -31,20 +30,6 @@ RELOAD, ROTATE = 5.0, 30.0
 
 KEPT = "keep_delivered = 0.004\nkeep_failed = 0.0002\n"
 """14 and 17 seconds: retention runs all the time."""
-
-GROWTH = 1.15
-"""How much more the last third of the run may take than the middle one."""
-
-
-class Sample(NamedTuple):
-    """What the device took at a moment, `at` seconds after the start; memory and files in MiB."""
-
-    at: float
-    memory: float
-    descriptors: float
-    wal: float
-    database: float
-    log: float
 
 
 def configure(folder: Path, bench: Bench, number: int) -> None:
@@ -58,24 +43,6 @@ def configure(folder: Path, bench: Bench, number: int) -> None:
     new = folder / "vdevice.new"
     new.write_text(toml)
     new.replace(folder / "vdevice.toml")
-
-
-def sample(device: psutil.Process, folder: Path, started: float) -> Sample:
-    """Look at a device and its writer."""
-    processes = [device, *device.children()]
-
-    def size(name: str) -> float:
-        file = folder / name
-        return file.stat().st_size / 2**20 if file.exists() else 0.0
-
-    return Sample(
-        time.monotonic() - started,
-        sum(one.memory_info().rss for one in processes) / 2**20,
-        sum(one.num_fds() for one in processes),
-        size("vdevice.db-wal"),
-        size("vdevice.db"),
-        size("log"),
-    )
 
 
 def watch(device: psutil.Process, folder: Path, bench: Bench, seconds: float, console: Console) -> list[Sample]:
@@ -125,20 +92,6 @@ def run(minutes: float, console: Console) -> tuple[list[Sample], dict[str, float
     return samples, seen
 
 
-def flat(samples: list[Sample]) -> dict[str, tuple[float, float]]:
-    """Return the medians of the middle and the last third of what must not grow."""
-    third = len(samples) // 3
-    parts = samples[third : 2 * third], samples[2 * third :]
-    names = ("memory", "descriptors", "wal", "database")
-    return {
-        name: (
-            statistics.median(getattr(one, name) for one in parts[0]),
-            statistics.median(getattr(one, name) for one in parts[1]),
-        )
-        for name in names
-    }
-
-
 def main() -> None:
     """Run, write picture and figures, and fail where something grew."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -154,7 +107,7 @@ def main() -> None:
         Curve("log file, MiB", [(one.at, one.log) for one in samples]),
     ]
     (DOCS / "soak.svg").write_text(plot(curves))
-    medians = flat(samples)
+    medians = flat(samples, ("memory", "descriptors", "wal", "database"))
     words = (
         f"{seen['count']:,.0f} strings answered in {given.minutes:g} minutes, {given.minutes * 60 // RELOAD:.0f} reloads, "
         f"{given.minutes * 60 // ROTATE:.0f} log rotations, four of 64 receivers dead or slow; answer p99 "
@@ -163,13 +116,11 @@ def main() -> None:
     lines = [
         words,
         "",
-        "| | median of the middle third | median of the last third |",
-        "|---|---|---|",
-        *(f"| {name} | {middle:.1f} | {last:.1f} |" for name, (middle, last) in medians.items()),
+        *rows(medians),
     ]
     replace("week", "\n".join(lines))
     console.print("\n".join(lines))
-    grown = [name for name, (middle, last) in medians.items() if last > middle * GROWTH + 1]
+    grown = grew(medians)
     if seen["exceptions"] or seen["missing"]:
         raise SystemExit(f"{seen['exceptions']:.0f} refused, {seen['missing']:.0f} without an answer")
     if grown:
