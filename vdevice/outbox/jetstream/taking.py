@@ -109,7 +109,7 @@ class Taking:
         while self._serves(number) and (target := self._targets.get(number)):
             try:
                 await self._consumer(number, target.parallel)
-                await self._pull(number)
+                await self._pull(number, target)
             except (BrokerError, nats.errors.Error, OSError) as error:
                 log.debug("not taken", target=number, reason=repr(error))
                 await asyncio.sleep(AGAIN)
@@ -124,9 +124,8 @@ class Taking:
         }
         await make_consumer(self._broker, self._names, config)
 
-    async def _pull(self, number: int) -> None:
+    async def _pull(self, number: int, target: Target) -> None:
         """Pull until another dispatcher serves the target, or its settings changed."""
-        target = self._targets[number]
         async with _subscription(self._broker, self._names, self._names.consumer(number)) as subscription:
             while self._serves(number) and self._targets.get(number) is target:
                 with contextlib.suppress(nats.errors.TimeoutError):
