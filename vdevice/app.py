@@ -38,7 +38,10 @@ T = TypeVar("T")
 PROBE = 1.0
 RETENTION = 60.0
 GRACE = 5.0
-"""Seconds that a shutdown gives to answers and to what is being sent, each."""
+"""Seconds that a shutdown gives to answers and idle strings, and again to what is being sent."""
+
+LEAST_GRACE = 0.5
+"""Seconds for the idle strings, where the answers took all of the time."""
 
 RESOLVER_THREADS = 64
 """Name look-ups under way at once: a name server that hangs holds up its own target only."""
@@ -116,8 +119,9 @@ class App:
         if self._role != "device":
             self.dispatcher.stop()
         if self._role != "dispatcher":
+            ends_at = time.monotonic() + GRACE
             await self._server.drain(GRACE)
-            await self.unit.writes.finish()
+            await self.unit.writes.finish(max(ends_at - time.monotonic(), LEAST_GRACE))
         if self._role != "device":
             await self.dispatcher.drain(GRACE)
 

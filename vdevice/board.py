@@ -14,6 +14,12 @@ import msgspec
 
 from vdevice.model import TARGETS, ErrorCode, Outcome, TargetStatus, Verdict
 
+SLOW_SECONDS = 2.0
+"""Seconds that a Modbus request may be without its response before the device is not healthy."""
+
+LATE_SECONDS = 30.0
+"""Seconds for which a request that was answered 04 because of time is shown, unless another one is stored meanwhile."""
+
 TRIES = 5000
 """The last attempts of all targets, which are kept for whoever looks at a string."""
 
@@ -75,7 +81,10 @@ class Try(NamedTuple):
 
 
 class Board:
-    """All targets, and the device's own figures. `waiting` counts what the outbox holds for all targets."""
+    """All targets, and the device's own figures. `waiting` counts what the outbox holds for all targets.
+
+    `unanswered_since` is when the oldest Modbus request without a response came (seconds of the monotonic clock).
+    """
 
     def __init__(self) -> None:
         self.targets: dict[int, TargetState] = {number: TargetState() for number in TARGETS}
@@ -87,6 +96,8 @@ class Board:
         self.outbox_good_until = math.inf
         """By the monotonic clock: a commit vouches for the outbox until then; infinite where nothing measures it."""
         self.delivering = False
+        self.unanswered_since: float | None = None
+        self._late_at: float | None = None
         self.tries: deque[Try] = deque(maxlen=TRIES)
 
     @property
@@ -106,7 +117,26 @@ class Board:
     @property
     def healthy(self) -> bool:
         """Strings can be accepted and are delivered."""
-        return self.delivering and not self.outbox_failing and not self.outbox_full
+        return self.delivering and self.answering and not self.outbox_failing and not self.outbox_full
+
+    @property
+    def unanswered_seconds(self) -> float:
+        """Age of the oldest Modbus request without a response, 0 where there is none."""
+        return 0.0 if self.unanswered_since is None else time.monotonic() - self.unanswered_since
+
+    @property
+    def answering(self) -> bool:
+        """Modbus requests get their responses in time."""
+        late = self._late_at is not None and time.monotonic() - self._late_at < LATE_SECONDS
+        return not late and self.unanswered_seconds < SLOW_SECONDS
+
+    def answered_late(self) -> None:
+        """Show that a request was not stored in time."""
+        self._late_at = time.monotonic()
+
+    def answered_in_time(self) -> None:
+        """Show that a request was stored."""
+        self._late_at = None
 
     def configure(self, enabled: Mapping[int, bool]) -> None:
         """Show which targets there are, and which of them are enabled."""

@@ -48,6 +48,10 @@ class OutboxFailingError(VdeviceError):
     """The outbox could not be written; nothing of the request was stored."""
 
 
+class OutboxLateError(OutboxFailingError):
+    """The outbox did not answer in time; whether the request was stored is not known."""
+
+
 class BuildError(VdeviceError):
     """A request that cannot be built from its target and event: sending it again would not help."""
 

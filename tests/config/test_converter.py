@@ -171,9 +171,45 @@ def test_a_disabled_folder_disables_all_below_it() -> None:
     source = "level"
     destinations = ["target/7"]
     """
-    assert [rule.description for rule in enabled(parse(toml, FOLDER).rules)] == ["1", "3", "4", "5"]
+    found = {path: rule.description for path, rule in enabled(parse(toml, FOLDER).rules)}
+    assert list(found.values()) == ["1", "3", "4", "5"]
+    assert [path for path, _ in enabled(parse(toml, FOLDER).rules)] == list(found)
+    assert found["rules[2].rules[0].rules[0]"] == "3"
 
 
 @pytest.mark.parametrize("text", ["points = 3", "rules = [3]", "[points]\nname = 'x'"])
 def test_what_is_no_array_of_tables_is_refused(text: str) -> None:
     assert any("is not an array of tables" in words for words in problems(text).values())
+
+
+def point_of(number: int) -> str:
+    """Return a bool among the 14,400 bits of the device block."""
+    return f'[[points]]\nname = "p{number}"\nspace = "holding"\naddress = {number // 16}\ntype = "bool"\nbit = {number % 16}\n'
+
+
+def step(source: int, *written: int) -> str:
+    return f'[[rules]]\nsource = "p{source}"\ndestinations = {[f"p{number}" for number in written]}\n'
+
+
+def test_a_chain_may_be_as_long_as_there_are_points_and_no_circle() -> None:
+    count = 2000
+    toml = "".join(point_of(number) for number in range(count))
+    toml += "".join(step(number, number + 1) for number in range(count - 1))
+    assert len(parse(toml, FOLDER).rules) == count - 1
+    circle = problems(toml + step(count - 1, 1000))
+    assert list(circle) == [f"rules[{count - 1}].destinations"]
+    assert "p1000 → p1001" in circle[f"rules[{count - 1}].destinations"]
+
+
+def test_a_write_that_would_cause_thousands_of_others_is_refused() -> None:
+    # Each step is written twice: 2 to the power of 30 destinations.
+    toml = "".join(point_of(number) for number in range(31))
+    toml += "".join(step(number, number + 1, number + 1) for number in range(30))
+    (words,) = problems(toml).values()
+    assert "causes more than 10000 others" in words
+
+
+@pytest.mark.parametrize(("key", "value"), [("scale", "nan"), ("scale", "inf"), ("offset", "-inf"), ("offset", "nan")])
+def test_a_scale_that_is_no_number_is_refused(key: str, value: str) -> None:
+    toml = f'[[points]]\nname = "x"\nspace = "holding"\naddress = 0\ntype = "int16"\n{key} = {value}\n'
+    assert list(problems(toml)) == [f"points[0].{key}"]

@@ -83,11 +83,3 @@ def test_halves_of_many_clients_are_bounded() -> None:
     assert len(there._partial) == image.MOST_CLIENTS
     assert names(there, "holding", 11, b"ab", "0") == []
     assert names(there, "holding", 11, b"ab", str(image.MOST_CLIENTS)) == ["int"]
-
-
-def test_what_others_wrote_since_is_not_taken_back() -> None:
-    there = watching()
-    patch, _ = there.write("holding", 10, b"abcd", "a")
-    there.write("holding", 11, b"XY", "b")
-    there.take_back(patch)
-    assert there.read("holding", 10, 2) == b"abXY"

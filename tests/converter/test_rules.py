@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from tests.config.test_load import FOLDER
 from vdevice.config.load import parse
 from vdevice.config.schema import When
-from vdevice.converter.rules import Change, Converter, Origin, holds
+from vdevice.converter.change import Change, Origin
+from vdevice.converter.conditions import holds
+from vdevice.converter.rules import Converter
 
 TARGETS = "".join(f'[targets.{n}]\nmethod = "get"\nurl = "http://x/"\ndescription = "t{n}"\n' for n in range(1, 10))
 POINTS = """
@@ -69,6 +71,10 @@ class Bench:
     def write(self, space: str, address: int, data: bytes) -> Change:
         change = self.converter.write(space, address, data, self.origin())
         assert change is not None
+        if change.events:
+            self.converter.open(change)
+        else:
+            self.converter.keep(change)
         return change
 
 
@@ -157,7 +163,7 @@ def test_delay_of_a_target_is_in_its_event_and_of_a_point_in_memory() -> None:
     change = bench.temp(1)
     assert [(e.target, e.due_at - e.accepted_at) for e in change.events] == [(1, 5.0)]
     assert bench.converter.next_due() == 5.0
-    assert bench.converter.due(0, 4.9) == []
+    assert list(bench.converter.due(0, 4.9)) == []
     (late,) = bench.converter.due(1_750_000_005.0, 5.0)
     assert sent(late) == [(2, "true")]
     assert bench.converter.next_due() is None
@@ -210,6 +216,50 @@ def test_a_change_that_two_clients_could_not_store_is_a_change_still() -> None:
     bench.converter.take_back(first)
     bench.converter.take_back(second)
     assert sent(bench.count(1)) == [(1, "1")]
+
+
+def test_a_second_half_that_could_not_be_stored_can_be_written_again() -> None:
+    bench = Bench(rule('source = "temp"\ndestinations = ["target/1"]'))
+    data = struct.pack(">f", 81)
+    assert bench.converter.write("holding", 0, data[:2], bench.origin()) is None
+    bench.converter.take_back(bench.write("holding", 1, data[2:]))
+    assert sent(bench.write("holding", 1, data[2:])) == [(1, "81.0")]
+
+
+def test_a_later_change_that_is_stored_stays_when_an_earlier_one_is_taken_back() -> None:
+    bench = Bench(rule('source = "count"\ntrigger = "change"\ndestinations = ["target/1"]'))
+    first, second = bench.count(1), bench.count(2)
+    bench.converter.keep(second)
+    bench.converter.take_back(first)
+    assert bench.converter.image.read("holding", 2, 1) == b"\0\2"
+    assert bench.count(2).events == []
+
+
+def test_what_could_not_be_stored_is_taken_back_over_a_reload() -> None:
+    text = rule('source = "count"\ntrigger = "change"\ndestinations = ["target/1"]')
+    bench = Bench(text)
+    change = bench.count(1)
+    bench.converter.apply(parse(TARGETS + POINTS + text, FOLDER))
+    bench.converter.take_back(change)
+    assert sent(bench.count(1)) == [(1, "1")]
+
+
+def test_a_rule_without_a_description_is_called_by_its_place() -> None:
+    bench = Bench(rule('description = "named"\nsource = "temp"\ndestinations = ["target/1"]')
+                  + rule('source = "temp"\ndestinations = ["count"]'))  # fmt: skip
+    (skipped,) = bench.temp(70000).skipped()
+    assert skipped.name == "rules[1]"
+
+
+def test_a_chain_of_rules_is_followed_to_its_end() -> None:
+    count = 900
+    toml = "".join(f'[[points]]\nname = "p{n}"\nspace = "coil"\naddress = {n}\ntype = "bool"\n' for n in range(count))
+    toml += "".join(rule(f'source = "p{n}"\ndestinations = ["p{n + 1}"]') for n in range(count - 1))
+    config = parse(TARGETS + toml + rule(f'source = "p{count - 1}"\ndestinations = ["target/1"]'), FOLDER)
+    change = Converter(config).write("coil", 0, b"\1", Origin("a", "a", 0.0, 0.0))
+    assert change is not None
+    assert sent(change) == [(1, "true")]
+    assert [step.destination for step in change.steps] == [*(f"p{n}" for n in range(1, count)), "target/1"]
 
 
 def test_half_a_point_triggers_nothing() -> None:

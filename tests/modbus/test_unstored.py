@@ -60,12 +60,12 @@ def test_each_target_gets_all_in_order(batches: list[list[int]], trouble: list[t
             waiting.add(batch)
         store.later = list(reversed(made[half:]))
         for store.full, store.failing in trouble:
-            await waiting.store(store.put)
+            await waiting.store(store.put, 5)
         store.full, store.failing = set(), set()
         while len(waiting) or store.later:
             if not len(waiting):
                 waiting.add(store.later.pop())
-            assert await waiting.store(store.put)
+            assert await waiting.store(store.put, 5)
         for target in range(1, 5):
             wanted = [one for batch in made for one in batch if one.target == target]
             assert [one for one in store.stored if one.target == target] == wanted
@@ -85,7 +85,7 @@ def test_a_target_has_no_room_for_more_than_the_bound(monkeypatch: pytest.Monkey
         with pytest.raises(OutboxFullError):
             waiting.check_room(7)
         waiting.check_room(8)
-        assert await waiting.store(store.put)
+        assert await waiting.store(store.put, 5)
         waiting.check_room(7)
 
     asyncio.run(work())

@@ -9,7 +9,8 @@ from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, console, new_t
 from vdevice.config import Config, load
 from vdevice.config.schema import Point
 from vdevice.converter import points
-from vdevice.converter.rules import Change, Converter, Origin, Step
+from vdevice.converter.change import Change, Origin, Step
+from vdevice.converter.rules import Converter
 from vdevice.errors import ConfigError, ConversionError, Problem, VdeviceError
 
 app = App(name="rules", help="The rules of the protocol converter.")

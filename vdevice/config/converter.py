@@ -3,7 +3,9 @@
 Pure: structs in, problems out. `tests/config/test_converter.py` has a line for each.
 """
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from vdevice.config.schema import Point, Rule, Target
@@ -12,6 +14,9 @@ from vdevice.model import POINTS, TARGETS
 
 TARGET = re.compile(r"target/([0-9]+)")
 """A destination that is a target."""
+
+MOST_EFFECTS = 10_000
+"""Destinations that one write of a point may reach, over the points that its rules write."""
 
 _EDGES = frozenset({"rising", "falling"})
 
@@ -24,7 +29,7 @@ def check(points: Mapping[str, Point], rules: Mapping[str, Rule], targets: Mappi
     names = {point.name: point for point in points.values()}
     for path, rule in walk(rules):
         problems += [Problem(f"{path}.{key}", message) for key, message in _rule(rule, names, targets)]
-    return problems or _cycles(rules)
+    return problems or _effects(rules)
 
 
 def walk(rules: Mapping[str, Rule]) -> Iterator[tuple[str, Rule]]:
@@ -34,13 +39,13 @@ def walk(rules: Mapping[str, Rule]) -> Iterator[tuple[str, Rule]]:
         yield from walk({f"{path}.rules[{index}]": inner for index, inner in enumerate(rule.rules)})
 
 
-def enabled(rules: tuple[Rule, ...]) -> Iterator[Rule]:
-    """Yield the rules that work, from top to bottom, depth first: no folders, nothing that is or lies in a disabled one."""
-    for rule in rules:
+def enabled(rules: tuple[Rule, ...], path: str = "rules") -> Iterator[tuple[str, Rule]]:
+    """Yield the rules that work with their paths: no folders, nothing that is or lies in a disabled one; depth first."""
+    for index, rule in enumerate(rules):
         if rule.enabled and rule.folder is None:
-            yield rule
+            yield f"{path}[{index}]", rule
         elif rule.enabled:
-            yield from enabled(rule.rules)
+            yield from enabled(rule.rules, f"{path}[{index}].rules")
 
 
 def target_number(destination: str) -> int | None:
@@ -64,6 +69,16 @@ def _point(point: Point) -> Iterator[tuple[str, str]]:
         (text and point.length is None, "length", "is missing; write how many registers the string takes"),
         (not text and point.length is not None, "length", "is for strings only; remove it"),
         (not number and point.is_scaled, "scale", "and offset are for numbers only; remove them"),
+        (
+            not math.isfinite(point.scale),
+            "scale",
+            f"is {point.scale}, which is no number to reckon with; write 1 for none",
+        ),
+        (
+            not math.isfinite(point.offset),
+            "offset",
+            f"is {point.offset}, which is no number to reckon with; write 0 for none",
+        ),
         (not point.scale, "scale", "is 0, so that every value would be the same; write 1 for none"),
         (
             point.word_order != "big" and (not number or point.count == 1),
@@ -161,27 +176,40 @@ def _conditions(rule: Rule, source: Point) -> Iterator[tuple[str, str]]:
             yield f"when.{key}", f"{wanted!r} cannot be the value of {source.name!r}, which is a {source.type}"
 
 
-def _cycles(rules: Mapping[str, Rule]) -> list[Problem]:
-    """Return a problem for each rule that closes a circle of points that write each other."""
-    edges: dict[str, list[tuple[str, str]]] = {}
-    working = {id(rule) for rule in enabled(tuple(rules.values()))}
+def _effects(rules: Mapping[str, Rule]) -> list[Problem]:
+    """Return a problem where the points that rules write go round in a circle, or one write causes too many others."""
+    following: dict[str, list[tuple[str, str]]] = {}
+    steps: Counter[str] = Counter()
+    working = {id(rule) for _, rule in enabled(tuple(rules.values()))}
     for path, rule in walk(rules):
         if id(rule) in working and rule.source:
             points = [name for name in rule.destinations if target_number(name) is None]
-            edges.setdefault(rule.source, []).extend((name, path) for name in points)
+            following.setdefault(rule.source, []).extend((name, path) for name in points)
+            steps[rule.source] += len(rule.destinations)
     problems: list[Problem] = []
-    done: set[str] = set()
-
-    def visit(name: str, trail: list[str]) -> None:
-        for following, path in edges.get(name, []):
-            if following in trail:
-                circle = " → ".join([*trail[trail.index(following) :], following])
+    done: dict[str, int] = {}
+    for start, first in following.items():
+        # Depth first, without recursion: a chain may be as long as there are points.
+        trail = {start: iter(first)} if start not in done else {}
+        while trail:
+            name = next(reversed(trail))
+            below, path = next(trail[name], ("", ""))
+            if not below:
+                reached = steps[name] + sum(done.get(point, 0) for point, _ in following[name])
+                done[name] = min(reached, MOST_EFFECTS + 1)
+                del trail[name]
+            elif below in trail:
+                names = list(trail)
+                circle = " → ".join([*names[names.index(below) :], below])
                 problems.append(Problem(f"{path}.destinations", f"goes round in a circle: {circle}; take one rule out"))
-            elif following not in done:
-                visit(following, [*trail, following])
-        done.add(name)
-
-    for name in list(edges):
-        if name not in done:
-            visit(name, [name])
-    return problems
+            elif below in following and below not in done:
+                trail[below] = iter(following[below])
+            else:
+                done.setdefault(below, steps[below])
+    if problems:
+        return problems
+    most = max(done, key=lambda name: done[name], default="")
+    if most and done[most] > MOST_EFFECTS:
+        words = f"one write of {most!r} causes more than {MOST_EFFECTS} others; take out rules that write points"
+        return [Problem("rules", words)]
+    return []

@@ -8,6 +8,7 @@ import msgspec
 
 from vdevice.config.schema import Point
 from vdevice.converter import points
+from vdevice.converter.journal import Assignment, Journal, Store
 from vdevice.converter.values import Value
 from vdevice.model import POINTS
 
@@ -16,12 +17,14 @@ MOST_CLIENTS = 1000
 
 
 class Patch(msgspec.Struct, frozen=True):
-    """What one write replaced, so that it can be taken back."""
+    """What one write replaced, and the halves of the client's points that it made whole or forgot."""
 
     space: str
     address: int
     before: bytes
     after: bytes
+    client: str = ""
+    halves: dict[str, int] | None = None
 
 
 class Image:
@@ -29,6 +32,9 @@ class Image:
 
     def __init__(self) -> None:
         self._cells = {"holding": bytearray(2 * POINTS), "coil": bytearray(POINTS)}
+        self._numbers: dict[str, Store] = {
+            "holding": memoryview(self._cells["holding"]).cast("H"), "coil": self._cells["coil"],
+        }  # fmt: skip
         self._at: dict[tuple[str, int], tuple[Point, ...]] = {}
         self._watched = {"holding": bytearray(POINTS), "coil": bytearray(POINTS)}
         self._partial: dict[str, dict[str, int]] = {}
@@ -42,7 +48,8 @@ class Image:
                 at.setdefault((point.space, address), []).append(point)
                 self._watched[point.space][address] = 1
         self._at = {place: tuple(there) for place, there in at.items()}
-        self._partial.clear()
+        # Another dict: what open changes put back belongs to the points that were.
+        self._partial = {}
 
     def read(self, space: str, address: int, count: int) -> bytes:
         """Return registers, two bytes each, or coils, a byte each."""
@@ -59,8 +66,8 @@ class Image:
         `bits` are those that the request wrote of each register; a bool among the others was not written.
         """
         count = len(data) // _width(space)
-        patch = self.put(space, address, data)
         halves = self._partial.pop(client, None) if self._partial else None
+        patch = self.put(space, address, data, client, halves)
         if self._watched[space].find(1, address, address + count) < 0:
             return patch, []
         touched = {
@@ -82,19 +89,34 @@ class Image:
             self._partial[client] = waiting
         return patch, whole
 
-    def put(self, space: str, address: int, data: bytes) -> Patch:
+    def put(
+        self, space: str, address: int, data: bytes, client: str = "", halves: dict[str, int] | None = None
+    ) -> Patch:
         """Write without looking at points."""
         start = _width(space) * address
         cells = self._cells[space]
         before = bytes(cells[start : start + len(data)])
         cells[start : start + len(data)] = data
-        return Patch(space, address, before, data)
+        return Patch(space, address, before, data, client, halves)
+
+    def assignments(self, patch: Patch, journal: Journal) -> list[Assignment]:
+        """Return what a write assigned, register by register: those that it changed, or that another change has open."""
+        store, width = self._numbers[patch.space], _width(patch.space)
+        # Numbers in the order of this machine, as the store has them.
+        before = memoryview(patch.before).cast("H" if width == 2 else "B")
+        after = memoryview(patch.after).cast("H" if width == 2 else "B")
+        changed = [
+            Assignment(store, address, old)
+            for address, (old, new) in enumerate(zip(before, after, strict=True), patch.address)
+            if old != new or journal.is_open(store, address)
+        ]
+        return changed if patch.halves is None else [*changed, Assignment(self._partial, patch.client, patch.halves)]
 
     def take_back(self, patch: Patch) -> None:
-        """Undo a write where nobody has written over it since."""
-        count = len(patch.after) // _width(patch.space)
-        if self.read(patch.space, patch.address, count) == patch.after:
-            self.put(patch.space, patch.address, patch.before)
+        """Undo a write that nobody else has seen yet."""
+        self.put(patch.space, patch.address, patch.before)
+        if patch.halves is not None:
+            self._partial[patch.client] = patch.halves
 
     def _is_whole(self, point: Point, written: int) -> bool:
         if written == (1 << point.count) - 1:

@@ -4,7 +4,7 @@ import math
 import struct
 
 from vdevice.config.schema import Point
-from vdevice.converter.values import Kind, Value, exact, to_bool, to_int, to_number, to_text
+from vdevice.converter.values import Kind, Value, exact, finite, to_bool, to_int, to_number, to_text
 from vdevice.errors import ConversionError, TextError
 from vdevice.registers import text
 from vdevice.registers.text import Coding, swap_bytes
@@ -31,7 +31,7 @@ def kind(point: Point) -> Kind:
 def decode(point: Point, data: bytes) -> Value:
     """Return the value in a point's registers (or its coil, as one byte).
 
-    Raises ConversionError for a string that is not UTF-8.
+    Raises ConversionError for a string that is not UTF-8, and for a number that its scale makes too large.
     """
     if point.space == "coil":
         return bool(data[0])
@@ -47,7 +47,7 @@ def decode(point: Point, data: bytes) -> Value:
         number = shortest(number)
     if not point.is_scaled or not math.isfinite(number):
         return number
-    return float(exact(number) * exact(point.scale) + exact(point.offset))
+    return finite(exact(number) * exact(point.scale) + exact(point.offset))
 
 
 def encode(point: Point, value: Value, data: bytes) -> bytes:
@@ -63,9 +63,9 @@ def encode(point: Point, value: Value, data: bytes) -> bytes:
     if point.type == "string":
         return _string(point, to_text(value))
     number = _unscaled(point, to_number(value))
-    if not point.type.startswith("float"):
-        number = to_int(number)
     try:
+        if not point.type.startswith("float"):
+            number = to_int(number)
         return _on_wire(point, struct.pack(_FORMATS[point.type], number))
     except (struct.error, OverflowError):
         raise ConversionError(f"{to_text(value)[:40]} does not fit {point.type}") from None
@@ -85,7 +85,10 @@ def shortest(number: float) -> float:
 
 
 def _string(point: Point, words: str) -> bytes:
-    data = words.encode("utf-8")
+    try:
+        data = words.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConversionError(f"character {error.start} of the text is half of a surrogate pair") from None
     size = 2 * point.count
     if len(data) > size:
         raise ConversionError(f"the text takes {len(data)} bytes, {point.name!r} holds {size}")
@@ -97,7 +100,7 @@ def _unscaled(point: Point, number: float) -> int | float:
     if not point.is_scaled:
         return number
     raw = (exact(number) - exact(point.offset)) / exact(point.scale)
-    return float(raw) if point.type.startswith("float") else int(raw)
+    return finite(raw) if point.type.startswith("float") else int(raw)
 
 
 def _on_wire(point: Point, data: bytes) -> bytes:

@@ -7,7 +7,8 @@ r"""Conversion of values, as the table of CONTRACT section 5 has it.
 | float     | above zero        | the fraction is cut |              | a point, the shortest digits that read back   |
 | string    | "true", "1"       | a number, cut       | a number     |                                               |
 
-What cannot be converted raises ConversionError: text that is no number, and what is not finite where a number is wanted.
+What cannot be converted raises ConversionError: text that is no number, one of more than `MOST_DIGITS` characters, and what is
+not finite where a number is wanted. Nothing else is raised, whatever the value.
 """
 
 import math
@@ -20,17 +21,23 @@ from vdevice.errors import ConversionError
 Value = bool | int | float | str
 Kind = Literal["bool", "int", "float", "string"]
 
+MOST_DIGITS = 400
+"""Characters of a number in a text. A float has 309 digits before its point at most; Python takes longer ones apart slowly."""
+
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 
 
 def to_text(value: Value) -> str:
-    """Return a value as text. Raises ConversionError for a number that is not finite."""
+    """Return a value as text. Raises ConversionError for a number that is not finite, or has thousands of digits."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
-        return str(value)
+        try:
+            return str(value)
+        except ValueError:
+            raise ConversionError("the number has too many digits to be written") from None
     digits = format(exact(value), "f")
     return digits if "." in digits else f"{digits}.0"
 
@@ -45,15 +52,22 @@ def to_number(value: Value) -> int | float:
     if not isinstance(value, str):
         return int(value) if isinstance(value, bool) else value
     words = value.strip()
+    if len(words) > MOST_DIGITS:
+        raise ConversionError(f"{words[:40]}… has more than {MOST_DIGITS} characters, too many for a number")
     if not _NUMBER.fullmatch(words):
         raise ConversionError(f"{value[:40]!r} is not a number")
-    return float(words) if set(words) & set(".eE") else int(words)
+    if not set(words) & set(".eE"):
+        return int(words)
+    number = float(words)
+    if not math.isfinite(number):
+        raise ConversionError(f"{words[:40]} is too large for a number")
+    return number
 
 
 def to_int(value: Value) -> int:
     """Return a value as a whole number, its fraction cut. Raises ConversionError."""
     number = to_number(value)
-    if not math.isfinite(number):
+    if isinstance(number, float) and not math.isfinite(number):
         raise ConversionError(f"{number} is not a whole number")
     return math.trunc(number)
 
@@ -79,8 +93,18 @@ def convert(value: Value, kind: Kind) -> Value:
             return to_text(value)
 
 
+def finite(number: Decimal) -> float:
+    """Return an exact number as a float. Raises ConversionError where it is too large for one."""
+    found = float(number)
+    if not math.isfinite(found):
+        raise ConversionError(f"{number:.3g} is too large for a number")
+    return found
+
+
 def exact(number: float) -> Decimal:
-    """Return the decimal number that a float is written as. Raises ConversionError where it is not finite."""
+    """Return the decimal number that a number is written as. Raises ConversionError where it is not finite."""
+    if isinstance(number, int):
+        return Decimal(number)
     if not math.isfinite(number):
         raise ConversionError(f"{number} is not a number that can be written")
     return Decimal(repr(number))

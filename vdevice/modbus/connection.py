@@ -3,7 +3,12 @@
 Theory of operation. Each connection is one queue of requests that were received and not answered yet. Writes that
 store strings are begun as soon as they stand behind nothing but such writes, so that many of them share a commit; every
 other request is executed when all before it have been answered, so that it sees what they did. Answers leave from the
-head of the queue. pymodbus listens; docs/decisions/0001 says why its own request handler is not used.
+head of the queue.
+
+One timer for each connection watches the oldest request. When `modbus.answer_timeout` is over, whatever holds it up, it is
+answered 04: what waits for the outbox is undone, and a write that was not begun is not begun any more.
+
+pymodbus listens; docs/decisions/0001 says why its own request handler is not used.
 """
 
 import asyncio
@@ -17,10 +22,10 @@ from pymodbus.constants import ExcCodes
 
 from vdevice.modbus import frames, pdu
 from vdevice.modbus.frames import Frame, FrameError
+from vdevice.modbus.pending import Pending
 from vdevice.modbus.texts import Client
 from vdevice.modbus.tls import role_of
 from vdevice.modbus.unit import Unit
-from vdevice.modbus.writes import Pending
 
 BUSY_ABOVE = 16
 """Requests of one connection that may wait; further ones get exception 06."""
@@ -61,10 +66,11 @@ class Connected(msgspec.Struct, frozen=True):
 class _Waiting:
     """One request in a connection's queue: not begun, pending in the outbox, or answered but not yet at the head."""
 
-    __slots__ = ("answer", "frame", "pending")
+    __slots__ = ("answer", "frame", "pending", "since")
 
-    def __init__(self, frame: Frame, answer: bytes | None = None) -> None:
+    def __init__(self, frame: Frame, since: float, answer: bytes | None = None) -> None:
         self.frame = frame
+        self.since = since
         self.pending: Pending | None = None
         self.answer = answer
 
@@ -84,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._ending = False
         self._pumping = False
         self._speaks_tcp = False
+        self._timer: asyncio.TimerHandle | None = None
         self.last_seen = time.monotonic()
         self.since = time.time()
         self.requests = 0
@@ -108,6 +115,8 @@ class Connection(asyncio.Protocol):
         self._ending = True
         self._unit.closed(self._client)
         self._server.released(self)
+        if self._timer and not self._queue:
+            self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Queue the frames that are whole."""
@@ -146,6 +155,16 @@ class Connection(asyncio.Protocol):
         self._ending = True
         self._transport.close()
 
+    def give_up(self) -> None:
+        """Answer 04 what waits still, and close."""
+        self._expire(float("inf"))
+        self.close()
+
+    @property
+    def unanswered_since(self) -> float | None:
+        """When the oldest request without a response came, by the monotonic clock."""
+        return self._queue[0].since if self._queue else None
+
     def finish(self) -> None:
         """Receive nothing more, answer what was received, then close."""
         self._ending = True
@@ -161,9 +180,10 @@ class Connection(asyncio.Protocol):
         return Connected(self.address, self._client.name, self._role or "", self.since, self.requests, self.last_error)
 
     def renew(self) -> None:
-        """Take the client's name, rights and rate anew, from another config."""
+        """Take the client's name, rights and rate, and the time to answer, anew from another config."""
         client = self._unit.client(self.address, self._role)
         self._client = client._replace(connection=self._client.connection)
+        self._watch(anew=True)
 
     def expire(self, now: float, idle: float, frame: float) -> None:
         """Close if idle or holding half a frame for too long; limits in seconds, 0 = none."""
@@ -194,10 +214,12 @@ class Connection(asyncio.Protocol):
     def _accept(self, frame: Frame) -> None:
         busy = len(self._queue) >= BUSY_ABOVE or not self._server.may_ask(self._client)
         refusal = pdu.exception(frame.pdu[0], ExcCodes.DEVICE_BUSY) if busy else None
-        self._queue.append(_Waiting(frame, refusal))
+        self._queue.append(_Waiting(frame, self.last_seen, refusal))
         self._begin()
         self._pump()
         self._regulate()
+        if self._queue and self._timer is None:
+            self._watch()
 
     def _regulate(self) -> None:
         paused = self._write_paused or len(self._queue) > PAUSE_ABOVE
@@ -241,11 +263,11 @@ class Connection(asyncio.Protocol):
                 waiting.answer = answer
             else:
                 waiting.pending = answer
-                answer.stored.add_done_callback(self._stored)
+                answer.on_end = self._stored
                 if not self._unit.stores(waiting.frame.pdu):
                     return
 
-    def _stored(self, _future: asyncio.Future[Any]) -> None:
+    def _stored(self) -> None:
         self._pump()
         was_paused = self._paused
         self._regulate()
@@ -255,9 +277,33 @@ class Connection(asyncio.Protocol):
             self._close_when_answered()
 
     def _answer(self, waiting: _Waiting) -> bytes | None:
-        if waiting.answer is None and waiting.pending and waiting.pending.stored.done():
-            return self._unit.end(waiting.frame.pdu[0], waiting.pending)
+        if waiting.answer is None and waiting.pending and waiting.pending.ended:
+            waiting.answer = self._unit.end(waiting.frame.pdu[0], waiting.pending)
         return waiting.answer
+
+    def _watch(self, *, anew: bool = False) -> None:
+        """Look again when the time of the oldest request is over; the timer of an older one that was answered is left."""
+        if self._timer and anew:
+            self._timer.cancel()
+            self._timer = None
+        if self._queue and self._timer is None:
+            left = self._queue[0].since + self._unit.answer_timeout - time.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(max(left, 0.0), self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self._expire(time.monotonic() - self._unit.answer_timeout)
+        self._watch()
+
+    def _expire(self, since: float) -> None:
+        """Answer 04 what came at `since` or before: what waits for the outbox, and writes that were not begun."""
+        late = [waiting for waiting in self._queue if waiting.since <= since and waiting.answer is None]
+        for waiting in late:
+            if waiting.pending is None and self._unit.writes_anything(waiting.frame.pdu):
+                waiting.answer = pdu.exception(waiting.frame.pdu[0], ExcCodes.DEVICE_FAILURE)
+        for waiting in late:
+            if waiting.pending:
+                self._unit.expire(waiting.pending)
 
     def _close_when_answered(self) -> None:
         if self._paused:

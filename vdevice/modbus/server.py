@@ -123,6 +123,8 @@ class DeviceServer(ModbusTcpServer):
         while True:
             await asyncio.sleep(SWEEP)
             limits, now = self._config.modbus, time.monotonic()
+            waiting = [since for connection in self._open if (since := connection.unanswered_since) is not None]
+            self._board.unanswered_since = min(waiting, default=None)
             for connection in list(self._open):
                 connection.expire(now, limits.idle_timeout, limits.frame_timeout)
             for name in [name for name, bucket in self._buckets.items() if now - bucket.used_at > FORGET]:
@@ -142,4 +144,4 @@ class DeviceServer(ModbusTcpServer):
         while self._open and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self._open):
-            connection.close()
+            connection.give_up()

@@ -1,10 +1,12 @@
 """The unit: one request in, one answer out. It knows registers, outbox and board, and no connection.
 
-`handle` does at once what can be done at once. A write that completes a string is answered by a future, which is done
-when the string is on disk.
+`begin` does at once what can be done at once. A write that completes a string comes back as a Pending, which ends when the
+string is on disk, or cannot be, or when its time is over. Whatever else goes wrong in here is logged and answered 04.
 """
 
 import asyncio
+import time
+import traceback
 from collections.abc import Callable
 from typing import cast
 
@@ -16,7 +18,7 @@ from pymodbus.pdu.mei_message import ReadDeviceInformationResponse
 from vdevice import __version__
 from vdevice.board import Board
 from vdevice.config import Config
-from vdevice.errors import VdeviceError
+from vdevice.errors import OutboxFullError, VdeviceError
 from vdevice.modbus import pdu
 from vdevice.modbus.pdu import (
     Identify,
@@ -29,9 +31,11 @@ from vdevice.modbus.pdu import (
     WriteBits,
     WriteRegisters,
 )
+from vdevice.modbus.pending import Pending
+from vdevice.modbus.refusals import Repeats
 from vdevice.modbus.rights import rights_of
 from vdevice.modbus.texts import Client
-from vdevice.modbus.writes import Pending, Writes
+from vdevice.modbus.writes import Writes
 from vdevice.outbox.api import Outbox
 from vdevice.registers import layout
 from vdevice.registers.layout import Space
@@ -67,6 +71,7 @@ class Unit:
 
     def __init__(self, config: Config, outbox: Outbox, board: Board) -> None:
         self._board = board
+        self._repeats = Repeats()
         self.writes = Writes(config, outbox, board)
         self._take(config)
 
@@ -94,12 +99,18 @@ class Unit:
         if client.connection:
             self.writes.texts.closed(client.connection)
 
+    @property
+    def answer_timeout(self) -> float:
+        """Seconds until a request is answered 04, whatever holds it up."""
+        return self._config.modbus.answer_timeout
+
     async def handle(self, unit_id: int, request: bytes, client: Client) -> bytes:
         """Return the answer PDU to a request PDU."""
         answer = self.begin(unit_id, request, client)
         if isinstance(answer, bytes):
             return answer
-        await asyncio.wait([answer.stored])
+        await asyncio.wait([answer.stored], timeout=self.answer_timeout)
+        self.expire(answer)
         return self.end(request[0], answer)
 
     def begin(self, unit_id: int, request: bytes, client: Client) -> bytes | Pending:
@@ -110,18 +121,49 @@ class Unit:
             return self._execute(pdu.decode(request), client)
         except Refused as refused:
             return pdu.exception(request[0], refused.code)
+        except Exception as error:  # noqa: BLE001 (the last line of defence: whatever is wrong inside, the request is answered)
+            return self._failed(request[0], error)
+
+    def expire(self, pending: Pending) -> None:
+        """End a request whose time is over, unless it has ended; its effects are undone."""
+        if not pending.ended:
+            self._board.answered_late()
+            pending.expire(self.writes.late_words)
 
     def end(self, function: int, pending: Pending) -> bytes:
-        """Return the answer to a request whose `stored` is done."""
-        error = pending.stored.exception()
+        """Return the answer to a request that has ended."""
+        error = pending.error
         if error is None:
-            return pending.answer()
-        log.error("not stored", reason=str(error) if isinstance(error, VdeviceError) else repr(error))
+            self._board.answered_in_time()
+            try:
+                return pending.answer()
+            except Exception as unexpected:  # noqa: BLE001 (as in `begin`)
+                return self._failed(function, unexpected)
+        if not isinstance(error, VdeviceError):
+            return self._failed(function, error)
+        self._log_once("not stored", str(error))
+        full = isinstance(error, OutboxFullError)
+        return pdu.exception(function, ExcCodes.DEVICE_BUSY if full else ExcCodes.DEVICE_FAILURE)
+
+    def _failed(self, function: int, error: BaseException) -> bytes:
+        """Log an error that nobody expected, with its traceback, and return the answer to its request."""
+        trace = "".join(traceback.format_exception(error))
+        self._log_once("request failed", f"{type(error).__name__} in function {function}", exception=trace)
         return pdu.exception(function, ExcCodes.DEVICE_FAILURE)
+
+    def _log_once(self, event: str, reason: str, **more: str) -> None:
+        """Log an error; a client that causes it again and again is one line, then a count."""
+        kept_back = self._repeats.count((event, reason, 0), time.monotonic())
+        if kept_back is not None:
+            log.error(event, reason=reason, **more, **({"not_logged": kept_back} if kept_back else {}))
 
     def stores(self, request: bytes) -> bool:
         """Tell whether a request PDU may store a string, and reads nothing: others like it may follow it into its commit."""
         return request[0] in {5, 6, 15, 16}
+
+    def writes_anything(self, request: bytes) -> bool:
+        """Tell whether a request PDU is a write, alone or with a read."""
+        return request[0] in {5, 6, 15, 16, 22, 23}
 
     def _execute(self, request: Request, client: Client) -> bytes | Pending:
         match request:

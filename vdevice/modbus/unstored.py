@@ -9,9 +9,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
+import msgspec
 import structlog
 
-from vdevice.errors import OutboxFailingError, OutboxFullError
+from vdevice.errors import OutboxFailingError, OutboxFullError, OutboxLateError
 from vdevice.modbus.refusals import Repeats
 from vdevice.model import Event, Stored
 
@@ -23,11 +24,18 @@ log = structlog.get_logger()
 Put = Callable[[Sequence[Event]], asyncio.Future[list[Stored]]]
 
 
+class _Batch(msgspec.Struct):
+    """The messages of one request or moment, which are stored together, and what the outbox was asked for and owes."""
+
+    events: Sequence[Event]
+    stored: asyncio.Future[list[Stored]] | None = None
+
+
 class Unstored:
-    """What waits to be stored, in order; the messages of one request or moment are stored together."""
+    """What waits to be stored, in order."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Sequence[Event]] = deque()
+        self._waiting: deque[_Batch] = deque()
         self._counts: Counter[int] = Counter()
         self._storing = asyncio.Lock()
         self._repeats = Repeats()
@@ -42,28 +50,37 @@ class Unstored:
 
     def add(self, events: Sequence[Event]) -> None:
         """Keep messages until they are stored."""
-        self._waiting.append(events)
+        self._waiting.append(_Batch(events))
         self._counts.update(event.target for event in events)
 
-    async def store(self, put: Put) -> bool:
-        """Store what waits; False where the outbox did not take all of it. The order of each target is kept."""
+    async def store(self, put: Put, seconds: float) -> bool:
+        """Store what waits; False where the outbox did not take all of it. The order of each target is kept.
+
+        Raises OutboxLateError where the outbox did not answer within `seconds`.
+        """
         async with self._storing:
-            held: list[Sequence[Event]] = []
+            held: list[_Batch] = []
             held_up: set[int] = set()
             reason = ""
             try:
                 # What is added meanwhile stands behind these, and has its turn the next time.
                 for _ in range(len(self._waiting)):
-                    events = self._waiting[0]
-                    targets = {event.target for event in events}
+                    batch = self._waiting[0]
+                    targets = {event.target for event in batch.events}
                     if not targets & held_up:
                         try:
-                            await put(events)
+                            await _store(batch, put, seconds)
+                        except OutboxLateError as error:
+                            self._tell(targets, str(error))
+                            raise
                         except (OutboxFullError, OutboxFailingError) as error:
                             reason = str(error)
+                        except Exception:
+                            log.exception("not stored", targets=sorted(targets))
+                            self._drop()
+                            continue
                         else:
-                            self._waiting.popleft()
-                            self._counts.subtract(event.target for event in events)
+                            self._drop()
                             continue
                     held_up |= targets
                     held.append(self._waiting.popleft())
@@ -73,6 +90,22 @@ class Unstored:
             self._tell(held_up, reason)
         return not held_up
 
+    def _drop(self) -> None:
+        self._counts.subtract(event.target for event in self._waiting.popleft().events)
+
     def _tell(self, targets: set[int], reason: str) -> None:
         if self._repeats.count(("not stored yet", "", min(targets)), time.monotonic()) is not None:
             log.warning("not stored yet", messages=len(self._waiting), targets=sorted(targets), reason=reason)
+
+
+async def _store(batch: _Batch, put: Put, seconds: float) -> None:
+    """Store a batch. What the outbox did not answer in time is waited for again, not stored again: it would be there twice."""
+    if batch.stored is None:
+        batch.stored = put(batch.events)
+    done, _ = await asyncio.wait([batch.stored], timeout=seconds)
+    if not done:
+        raise OutboxLateError(f"the outbox did not answer within {seconds:g} s (modbus.answer_timeout)")
+    stored, batch.stored = batch.stored, None
+    if stored.cancelled():
+        raise OutboxFailingError("the outbox was closed")
+    await stored

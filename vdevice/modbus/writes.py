@@ -10,17 +10,18 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import structlog
 from pymodbus.constants import ExcCodes
 
 from vdevice.board import Board
 from vdevice.config import Config, Target
+from vdevice.converter.change import Change, Origin
 from vdevice.converter.image import Image
-from vdevice.converter.rules import Change, Converter, Origin
-from vdevice.errors import OutboxFullError
+from vdevice.converter.rules import Converter
+from vdevice.errors import OutboxFullError, OutboxLateError
 from vdevice.modbus.pdu import MaskWrite, Refused
+from vdevice.modbus.pending import Pending, nothing
 from vdevice.modbus.refusals import Refusals
 from vdevice.modbus.texts import Client, Texts, Whole
 from vdevice.modbus.unstored import Unstored
@@ -39,18 +40,12 @@ log = structlog.get_logger()
 Answer = Callable[[], bytes]
 
 
-class Pending(NamedTuple):
-    """An answer that waits for the outbox: `answer` makes the PDU once `stored` is done."""
-
-    stored: asyncio.Future[list[Stored]]
-    answer: Answer
-
-
 class Writes:
     """The write half of the unit, with the process image and the strings in several writes."""
 
     def __init__(self, config: Config, outbox: Outbox, board: Board) -> None:
         self._outbox = outbox
+        self._board = board
         self._refusals = Refusals(board)
         self.texts = Texts(config, self._refusals)
         self._converter = Converter(config)
@@ -88,7 +83,7 @@ class Writes:
             raise Refused(ExcCodes.ILLEGAL_ADDRESS)
         return self._commit(self._target(number, client), int.from_bytes(data), client, answer)
 
-    def string(self, number: int, value: str, client: Client) -> asyncio.Future[list[Stored]]:
+    async def string(self, number: int, value: str, client: Client) -> list[Stored]:
         """Store a string that did not come over Modbus, if registers of the target could hold it.
 
         Raises TextError, Refused, and as the outbox does.
@@ -98,10 +93,18 @@ class Writes:
         text.encode_ended(value, text.coding_of(target), target.registers)
         self._check_enabled(target)
         if not value and target.ignore_empty:
-            nothing: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
-            nothing.set_result([])
-            return nothing
-        return self._put((_event(number, value, client.name),), client, bytes, None).stored
+            return []
+        pending = self._put((_event(number, value, client.name),), client, bytes)
+        await asyncio.wait([pending.stored], timeout=self._config.modbus.answer_timeout)
+        pending.expire(self.late_words)
+        if pending.error:
+            raise pending.error
+        return pending.stored.result()
+
+    @property
+    def late_words(self) -> str:
+        """Why a request is answered 04 whose time is over."""
+        return f"the outbox did not answer within {self._config.modbus.answer_timeout:g} s (modbus.answer_timeout)"
 
     def coils(self, address: int, bits: Sequence[bool], client: Client, answer: Answer) -> bytes | Pending:
         """Write coils. Raises Refused."""
@@ -122,10 +125,14 @@ class Writes:
         while True:
             self._wake.clear()
             self._wakes_at = math.inf
-            self._complete_idle(time.monotonic())
-            self.texts.expire(time.monotonic())
-            self._do_delayed(time.monotonic())
-            is_stored = await self._unstored.store(self._put_again)
+            try:
+                self._complete_idle(time.monotonic())
+                self.texts.expire(time.monotonic())
+                self._do_delayed(time.monotonic())
+            except Exception:
+                log.exception("what time completes failed")
+                self._look_at(-math.inf)
+            is_stored = await self._store_unstored()
             now = time.monotonic()
             moments = [self.texts.next_end(), self._converter.next_due(), None if is_stored else now + AGAIN]
             self._wakes_at = min((moment for moment in moments if moment is not None), default=math.inf)
@@ -133,13 +140,26 @@ class Writes:
                 async with asyncio.timeout(None if self._wakes_at == math.inf else max(self._wakes_at - now, TICK)):
                     await self._wake.wait()
 
-    async def finish(self) -> None:
-        """Store the idle texts that are staged, before the end."""
+    async def finish(self, seconds: float) -> None:
+        """Store the idle texts that are staged, before the end, if the outbox takes them within `seconds`."""
         self._complete_idle(math.inf)
-        if not await self._unstored.store(self._put_again):
+        try:
+            async with asyncio.timeout(seconds):
+                stored = await self._store_unstored()
+        except TimeoutError:
+            stored = False
+        if not stored:
             log.error(
                 "not stored", messages=len(self._unstored), reason="the device stops, and the outbox takes nothing"
             )
+
+    async def _store_unstored(self) -> bool:
+        """Store what no request waits for; False where the outbox did not take all of it."""
+        try:
+            return await self._unstored.store(self._put_again, self._config.modbus.answer_timeout)
+        except OutboxLateError:
+            self._board.answered_late()
+            return False
 
     def _look_at(self, moment: float) -> None:
         """Let `run` look again at a moment of the monotonic clock, or before it."""
@@ -188,7 +208,8 @@ class Writes:
         self._check_enabled(target)
         if whole.value is None:
             return answer()
-        return self._put((_event(target.number, whole.value, client.name),), client, answer, whole.undo)
+        event = _event(target.number, whole.value, client.name)
+        return self._put((event,), client, answer, undo=whole.undo or nothing)
 
     def _points(  # noqa: PLR0917 (as the write came)
         self, space: str, address: int, data: bytes, client: Client, answer: Answer, bits: int = -1
@@ -203,13 +224,24 @@ class Writes:
         due = self._converter.next_due()
         if due is not None:
             self._look_at(due)
-        events = self._events(change)
-        return self._put(events, client, answer, lambda: self._converter.take_back(change)) if events else answer()
+        converter = self._converter
+        try:
+            events = self._events(change)
+        except BaseException:
+            converter.take_back(change)
+            raise
+        if not events:
+            converter.keep(change)
+            return answer()
+        converter.open(change)
+        return self._put(
+            events, client, answer, keep=lambda: converter.keep(change), undo=lambda: converter.take_back(change)
+        )
 
     def _events(self, change: Change) -> list[Event]:
         """Return the events of a change that are to be stored; what was left out is in the log."""
         for step in change.skipped():
-            log.warning("not converted", rule=step.rule.description, destination=step.destination, reason=step.reason)
+            log.warning("not converted", rule=step.name, destination=step.destination, reason=step.reason)
         events = []
         for event in change.events:
             target = self._config.targets.get(event.target)
@@ -221,16 +253,24 @@ class Writes:
                 )
         return events
 
-    def _put(self, events: Sequence[Event], client: Client, answer: Answer, undo: Callable[[], None] | None) -> Pending:
+    def _put(
+        self,
+        events: Sequence[Event],
+        client: Client,
+        answer: Answer,
+        *,
+        keep: Callable[[], None] = nothing,
+        undo: Callable[[], None] = nothing,
+    ) -> Pending:
         try:
             stored = self._outbox.put(events, self._changed_only)
         except OutboxFullError as error:
-            if undo:
-                undo()
+            undo()
             raise self._busy(client, error, target=events[0].target) from None
-        if undo:
-            stored.add_done_callback(lambda future: undo() if future.exception() else None)
-        return Pending(stored, answer)
+        except BaseException:
+            undo()
+            raise
+        return Pending(stored, answer, keep, undo)
 
     def _check_enabled(self, target: Target) -> None:
         if not target.enabled:
@@ -250,6 +290,7 @@ class Writes:
         """Do the delayed writes of points, and make events of what follows."""
         for change in self._converter.due(time.time(), clock):
             events = self._events(change)
+            self._converter.keep(change)
             try:
                 for event in events:
                     self._unstored.check_room(event.target)

@@ -73,7 +73,7 @@ def _rules(tag: Tag, config: Config | None) -> str:
     """Return where the rules send a point."""
     if config is None or not any(point.name == tag.name for point in config.points):
         return ""
-    there = dict.fromkeys(d for rule in enabled(config.rules) if rule.source == tag.name for d in rule.destinations)
+    there = dict.fromkeys(d for _, rule in enabled(config.rules) if rule.source == tag.name for d in rule.destinations)
     return f"watched for {', '.join(there)}" if there else ""
 
 
@@ -270,7 +270,7 @@ is a setting of the target: see the last table.
 | 01 | the function is not one of 01 02 03 04 05 06 15 16 17 22 23 43/14 | use FC16 |
 | 02 | no such register, not readable or writable, not where a string begins, or the target is not configured | see the tables |
 | 03 | wrong quantity or byte count, not text of the target's encoding, or a wrong length | see how the target wants its text |
-| 04 | the target is disabled, or the outbox cannot be written; nothing was stored | write again later |
+| 04 | the target is disabled, or the outbox cannot be written; nothing was stored, unless it came late | write again later |
 | 06 | the outbox is full, or more than 16 requests of this connection wait; nothing was stored | write again |
 | 0B | another unit id | use {unit}, 0 or 255 |
 | none | no answer: you cannot know | write again, not for ever; the string may go out twice. See the device's log |

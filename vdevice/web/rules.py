@@ -5,9 +5,9 @@ from vdevice.config.edit import Settings, tag_of
 from vdevice.config.edit_rules import moved, with_enabled, with_rule
 from vdevice.config.load import tables
 from vdevice.converter import points
+from vdevice.converter.change import Origin
 from vdevice.converter.image import Image
 from vdevice.converter.rules import Converter as Rules
-from vdevice.converter.rules import Origin
 from vdevice.converter.values import to_text
 from vdevice.errors import ConversionError
 from vdevice.web.call import ApiError, Call
@@ -73,7 +73,4 @@ async def what_if(call: Call) -> list[str]:
         raise ApiError(422, str(error)) from None
     change = rules.write(point.space, point.address, data, Origin(call.address, "page", 0.0, 0.0))
     steps = change.steps if change else []
-    return [
-        f"{step.rule.description or step.rule.source}: {step.destination} {step.text or step.reason}".strip()
-        for step in steps
-    ]
+    return [f"{step.name}: {step.destination} {step.text or step.reason}".strip() for step in steps]
