@@ -17,7 +17,7 @@ from vdevice.config import load
 from vdevice.config.load import with_outbox
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
-from vdevice.outbox import database
+from vdevice.outbox import database, locks
 from vdevice.outbox.api import Letters, open_letters
 from vdevice.outbox.letters import Row
 from vdevice.outbox.move import move, open_movable
@@ -135,7 +135,7 @@ def set_aside(*, config: ConfigPath = DEFAULT_CONFIG) -> None:
     file = loaded.outbox_file
     if loaded.outbox.is_nats or not file.exists():
         raise VdeviceError(f"there is no outbox file to set aside ({loaded.outbox.url})")
-    with database.running_lock(file):
+    with locks.running_lock(file):
         try:
             aside = database.set_aside(file, "damaged")
         except OSError as error:

@@ -1,6 +1,7 @@
 """The typed structs of `vdevice.toml`, section by section. Times are seconds unless a name says otherwise."""
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -322,8 +323,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def outbox_file(self) -> Path:
-        """The SQLite file of the outbox."""
-        return self.folder / self.outbox.url.removeprefix("sqlite:///")
+        """The SQLite file of the outbox, without symbolic links: its locks and its log lie beside the file itself."""
+        return Path(os.path.realpath(self.folder / self.outbox.url.removeprefix("sqlite:///")))
 
     @property
     def files_root(self) -> Path:

@@ -1,9 +1,8 @@
-"""Opens the SQLite file of the outbox: schema, pragmas, and the lock that tells a running device."""
+"""Opens the SQLite file of the outbox: schema and pragmas."""
 
 import contextlib
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,28 +161,3 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-@contextlib.contextmanager
-def running_lock(file: Path) -> Iterator[None]:
-    """Hold the outbox for one running device. Raises VdeviceError where another process has it."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl  # noqa: PLC0415 (not on Windows)
-
-    lock = file.with_name(file.name + ".lock")
-    try:
-        handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise VdeviceError(f"{lock.name} cannot be made ({error.strerror}); check the outbox's folder") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise VdeviceError(
-                f"another vdevice is running on the outbox {file.name}; stop it, or give this one its own outbox.url"
-            ) from None
-        yield
-    finally:
-        os.close(handle)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vdevice.config import Config
 from vdevice.errors import VdeviceError
-from vdevice.outbox import database
+from vdevice.outbox import database, locks
 from vdevice.outbox.move import move, open_movable
 from vdevice.outbox.sqlite_move import SqliteMovable
 
@@ -45,7 +45,7 @@ def give(config: Config, file: Path, *, replace: bool) -> None:
             move(SqliteMovable(copy), outbox, lambda _count: None)
         return
     place = config.outbox_file
-    with database.running_lock(place):
+    with locks.running_lock(place):
         if place.exists():
             if not replace:
                 raise VdeviceError(f"there is an outbox {place.name} already; --replace sets it aside")

@@ -19,7 +19,7 @@ from vdevice.clean import clean
 from vdevice.config import Config, Target
 from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
 from vdevice.model import ErrorCode, Event, Outcome, Stored, Verdict
-from vdevice.outbox import database
+from vdevice.outbox import locks
 from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Retry, Shift
 from vdevice.outbox.writer_client import WriterClient, limit_of, patience_of
 
@@ -48,7 +48,7 @@ class SqliteOutbox:
         self.on_stored: Callable[[list[Stored]], None] = lambda _stored: None
         self.on_outside_change: Callable[[], None] = lambda: None
         self._offer: Callable[[list[Stored]], None] = lambda _stored: None
-        self._file = file.absolute()
+        self._file = locks.real_path(file)
         self._board = board
         self._arriving = 0
 
@@ -59,7 +59,7 @@ class SqliteOutbox:
 
     async def __aenter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(database.running_lock(self._file))
+            stack.enter_context(locks.running_lock(self._file))
             self._show(await self._start(create=True), outcomes=True)
             self._lock = stack.pop_all()
         return self

@@ -10,7 +10,7 @@ import msgspec
 
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
-from vdevice.outbox import database
+from vdevice.outbox import database, locks
 from vdevice.outbox.contents import SAME, Contents, Totals
 from vdevice.outbox.letters import SqliteLetters
 
@@ -99,5 +99,5 @@ class SqliteMovable:
 @contextlib.contextmanager
 def opened(file: Path) -> Iterator[SqliteMovable]:
     """Open an outbox that no device runs on; make it where it is missing. Raises VdeviceError."""
-    with database.running_lock(file), database.opened(file) as connection:
+    with locks.running_lock(file), database.opened(file) as connection:
         yield SqliteMovable(connection)

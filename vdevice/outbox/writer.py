@@ -5,6 +5,7 @@ It is a process of its own, so that the statements of a commit do not wait for t
 where its parent is another one.
 """
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ import msgspec
 
 from vdevice.errors import VdeviceError
 from vdevice.outbox import database, messages, records
+from vdevice.outbox.locks import WriterLock
 from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Reply, Request, Retry, Shift
 from vdevice.outbox.records import Ledger
 
@@ -41,10 +43,14 @@ class DeviceGoneError(Exception):
 
 
 class Writer:
-    """The open outbox of the device with the process id `device`; after an error that may have hurt it, it is opened anew."""
+    """The outbox of the device with the process id `device`; after an error that may have hurt it, it is opened anew.
+
+    It has the writer's lock until the process ends. Raises VdeviceError where another one has it.
+    """
 
     def __init__(self, file: Path, device: int, patience: float, *, create: bool) -> None:
         self._file = file
+        self._lock = WriterLock(file)
         self._device = device
         self._patience = patience
         self._create = create
@@ -88,6 +94,8 @@ class Writer:
                 failed[place] = str(error)
         try:
             self.open()
+            if any(isinstance(request, Probe) for request in requests.values()):
+                self._lock.hold()
             results = self._do(requests, failed)
         except (sqlite3.Error, VdeviceError) as error:
             if _code(error) not in _KEEP_CONNECTION:
@@ -116,7 +124,7 @@ class Writer:
         with database.transaction(connection):
             results, version = self._work(ledger, requests)
             ledger.flush()
-            self._check_device()
+            self.check_device()
         self._digests, self._seen_version = ledger.digests, version
         return results
 
@@ -143,11 +151,11 @@ class Writer:
                 if place in failed:
                     connection.execute("ROLLBACK TO request")
                 connection.execute("RELEASE request")
-            self._check_device()
+            self.check_device()
         self._digests, self._seen_version = digests, version
         return results
 
-    def _check_device(self) -> None:
+    def check_device(self) -> None:
         """Raise DeviceGoneError, and so undo the transaction, where the device has ended."""
         if sys.platform != "win32" and os.getppid() != self._device:
             raise DeviceGoneError
@@ -232,12 +240,11 @@ def main(file: str, create: str, device: str, patience: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if sys.platform != "win32" else (signal.SIGINT,):
         # They are for the device, which ends this process in order.
         signal.signal(number, signal.SIG_IGN)
-    writer = Writer(Path(file), int(device), float(patience), create=bool(create))
     try:
-        serve(writer, 0, 1)
+        with contextlib.closing(Writer(Path(file), int(device), float(patience), create=bool(create))) as writer:
+            writer.check_device()
+            serve(writer, 0, 1)
     except VdeviceError as error:
         _send(1, Reply(0, str(error), []))
     except (BrokenPipeError, DeviceGoneError):
         return
-    finally:
-        writer.close()
