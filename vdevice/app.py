@@ -68,7 +68,7 @@ class App:
         self._log = log.bind()
         self.outbox = open_outbox(config, self.board, role)
         self.outbox.on_stored = self._log_accepted
-        self.sender = Sender(config.delivery.deny_networks)
+        self.sender = Sender(config.delivery)
         self.clock = Clock()
         self.history: deque[Moment] = deque(maxlen=SAMPLES)
         self.page_address = ""

@@ -3,13 +3,15 @@ import asyncio
 import pytest
 
 from tests.support import OK, Recorder, answer, until
-from vdevice.dispatch import connections
+from vdevice.config.schema import Network
+from vdevice.dispatch import connection, connections
 from vdevice.dispatch.connections import Connections
-from vdevice.dispatch.http1 import Answer, AnswerError
+from vdevice.dispatch.egress import DeniedError
+from vdevice.dispatch.http1 import Response
 from vdevice.webhooks.request import Request
 
 
-async def ask(pool: Connections, recorder: Recorder, seconds: float = 5) -> Answer:
+async def ask(pool: Connections, recorder: Recorder, seconds: float = 5) -> Response:
     headers = [("Host", recorder.hostport), ("Content-Length", "2")]
     request = Request("POST", f"{recorder.url}/p?q=1", headers, b"hi")
     return await pool.send(request, None, asyncio.get_running_loop().time() + seconds)
@@ -47,6 +49,7 @@ async def test_a_connection_that_cannot_be_used_again_is_closed(recorder: Record
 
 
 async def test_an_idle_connection_is_closed(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "IDLE", 0.05)
     monkeypatch.setattr(connections, "IDLE", 0.05)
     pool = Connections()
     await ask(pool, recorder)
@@ -91,7 +94,7 @@ async def test_who_is_cancelled_leaves_no_answer_behind(recorder: Recorder) -> N
     pool.close()
 
 
-async def test_half_an_answer_is_an_error_and_not_sent_again(recorder: Recorder) -> None:
+async def test_half_a_response_counts_from_its_status_on_and_is_not_asked_for_again(recorder: Recorder) -> None:
     pool = Connections()
     await ask(pool, recorder)
     recorder.reply = lambda _n: b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\nha"
@@ -100,6 +103,21 @@ async def test_half_an_answer_is_an_error_and_not_sent_again(recorder: Recorder)
     await asyncio.sleep(0.05)
     for writer in list(recorder._writers):
         writer.close()
-    with pytest.raises(AnswerError):
-        await asking
+    response = await asking
+    assert (response.status, response.body, response.reusable) == (200, b"ha", False)
+    assert response.note
+    assert len(recorder.requests) == 2
+
+
+async def test_what_is_denied_from_now_on_is_not_sent_on_a_connection_from_before(recorder: Recorder) -> None:
+    pool = Connections()
+    await ask(pool, recorder)
+    recorder.delay = 0.1
+    under_way = asyncio.create_task(ask(pool, recorder))
+    await recorder.wait(2)
+    pool.apply([Network("127.0.0.0/8")])
+    assert (await under_way).status == 200
+    await until(lambda: not recorder._writers)
+    with pytest.raises(DeniedError):
+        await ask(pool, recorder)
     assert len(recorder.requests) == 2

@@ -279,13 +279,25 @@ async def test_a_proxy_gets_the_whole_url(recorder: Recorder, tmp_path: Path) ->
 
 
 async def test_an_idle_connection_that_was_closed_is_no_failure(recorder: Recorder, tmp_path: Path) -> None:
-    recorder.reply = lambda n: b"" if n == 1 else answer(200)
     async with device(target(recorder, "attempts = 1"), tmp_path) as app, peer(app.address) as plc:
         await write(plc, "a")
         await idle(app)
+        for writer in list(recorder._writers):
+            writer.close()
         await write(plc, "b")
         await idle(app)
         assert app.board.targets[7].delivered == 2
+    assert recorder.bodies() == [b"a", b"b"]
+
+
+async def test_what_a_server_has_read_is_sent_as_often_as_attempts_says(recorder: Recorder, tmp_path: Path) -> None:
+    # A relay that switches and closes: each request that it reads makes it switch.
+    recorder.reply = lambda n: b"" if n else answer(200)
+    async with device(target(recorder, "attempts = 4"), tmp_path) as app, peer(app.address) as plc:
+        await write(plc, "on", "off")
+        await idle(app)
+        assert (app.board.targets[7].error, app.board.targets[7].failed) == (ErrorCode.CONNECT, 1)
+    assert recorder.bodies() == [b"on"] + [b"off"] * 4
 
 
 async def test_a_corrected_url_mends_what_waits(recorder: Recorder, tmp_path: Path) -> None:

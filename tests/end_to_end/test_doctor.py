@@ -69,7 +69,7 @@ async def test_each_problem_is_named(recorder: Recorder, tmp_path: Path) -> None
     assert "not resolved" in found["target/1"][0][1]
     assert "no connection" in found["target/2"][0][1]
     assert found["target/3"][0][0] == "warning"
-    assert "TLS certificate" in found["target/4"][0][1]
+    assert "certificate" in found["target/4"][0][1]
     assert found["target/7"] == [("ok", "is reached")]
 
 

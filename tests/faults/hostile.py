@@ -20,7 +20,7 @@ HOSTILE = {
     "hangs": (5, 0),
     "trickles": (5, 0),
     "endless": (0, 200),
-    "breaks off": (3, 0),
+    "breaks off": (0, 200),
     "resets": (3, 0),
     "nonsense": (3, 0),
     "429 with seconds": (6, 429),

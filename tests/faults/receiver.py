@@ -10,7 +10,7 @@ from time import time
 from tests import seeds
 from tests.faults import responses
 
-ARRIVES = {"well", "slowly", "closes", "endless"}
+ARRIVES = {"well", "slowly", "closes", "endless", "breaks off"}
 """Modes in which what was asked has arrived."""
 
 HUGE = 10 * 2**30

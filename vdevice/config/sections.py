@@ -4,7 +4,7 @@ Pure but for a look at the files that it names; `tests/config/test_load.py` has 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,15 +62,18 @@ def _known_points(known: set[str]) -> str:
 def _egress(target: Target, delivery: Delivery) -> Iterator[str]:
     """Yield why a target's host is none that requests may go to; what a name resolves to is looked at when it is sent."""
     host = (urlsplit(target.url.reveal()).hostname or "").lower().rstrip(".")
-    if delivery.allow_hosts and not any(_fits(host, pattern.lower()) for pattern in delivery.allow_hosts):
+    if not is_allowed(host, delivery.allow_hosts):
         yield f"leads to {host}, which is not in delivery.allow_hosts; add it there"
     if any(host in network for network in delivery.deny_networks):
         yield f"leads to {host}, which delivery.deny_networks denies; take its network out there if it must be"
 
 
-def _fits(host: str, pattern: str) -> bool:
-    """Tell whether a host is the one of a pattern, or a subdomain of `*.example.com`."""
-    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
+def is_allowed(host: str, patterns: Sequence[str]) -> bool:
+    """Tell whether a host in lower case is one of `delivery.allow_hosts`, or a subdomain of a `*.example.com` there."""
+    return not patterns or any(
+        host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
+        for pattern in map(str.lower, patterns)
+    )
 
 
 def _outbox(outbox: Outbox) -> Iterator[tuple[str, str]]:

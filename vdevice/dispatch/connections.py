@@ -8,19 +8,16 @@ import functools
 import socket
 import ssl
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
 from vdevice.config.schema import Network
+from vdevice.dispatch.connection import IDLE, Connection
 from vdevice.dispatch.egress import DeniedError, is_denied
-from vdevice.dispatch.http1 import Answer, AnswerError, AnswerReader
+from vdevice.dispatch.http1 import Response
 from vdevice.webhooks.request import Request
-
-IDLE = 15.0
-"""Seconds that an unused connection is kept."""
 
 EYEBALLS = 0.25
 """Seconds until the next address of a name is tried beside one that does not answer (RFC 8305)."""
@@ -29,170 +26,76 @@ Origin = tuple[str, str, ssl.SSLContext | None]
 """Scheme, host and port as in the URL, and how to speak TLS."""
 
 
-class ClosedError(ConnectionError):
-    """The server closed the connection before a byte of its answer."""
-
-
-class Connection(asyncio.Protocol):
-    """One connection, with one request under way at most; `keep` takes it for the next one."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, keep: "Callable[[Connection], None]") -> None:
-        self._loop = loop
-        self._keep = keep
-        self._reader = AnswerReader()
-        self._answer: asyncio.Future[Answer] | None = None
-        self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self.usable = True
-        self.idle_since = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport = cast("asyncio.Transport", transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End the request under way."""
-        self.usable = False
-        try:
-            answer = self._reader.end() if self._waiting() else None
-        except AnswerError as error:
-            self._fail(error)
-            return
-        if answer:
-            self._finish(answer)
-        else:
-            self._fail(exc or ClosedError("closed before an answer"))
-
-    def data_received(self, data: bytes) -> None:
-        """Read the answer; bytes that nobody asked for end the connection."""
-        if not self._waiting():
-            self.close()
-            return
-        try:
-            answer = self._reader.feed(data)
-        except AnswerError as error:
-            self._fail(error)
-            return
-        if answer:
-            self._finish(answer)
-
-    async def send(self, data: bytes, deadline: float) -> Answer:
-        """Send a whole request and return its answer; where that ends otherwise, the connection ends too.
-
-        Raises TimeoutError at `deadline` (the loop's time), OSError, AnswerError.
-        """
-        self._reader.begin()
-        self._answer = self._loop.create_future()
-        self._deadline = deadline
-        if self._timer is None or self._timer.when() > deadline:
-            self._watch()
-        self._transport.write(data)
-        try:
-            return await self._answer
-        except asyncio.CancelledError:
-            self.close()
-            raise
-
-    def _watch(self) -> None:
-        """Look at the deadline. The timer stays for later requests: one for each would be as dear as all else here."""
-        if self._timer:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(self._deadline, self._look)
-
-    def _look(self) -> None:
-        """End a request whose time is over."""
-        self._timer = None
-        if self._waiting():
-            if self._loop.time() < self._deadline:
-                self._watch()
-            else:
-                self._fail(TimeoutError())
-
-    def close(self) -> None:
-        """Close at once."""
-        self.usable = False
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        self._transport.abort()
-
-    def _waiting(self) -> asyncio.Future[Answer] | None:
-        """Return the future of the request under way, if somebody still waits for it."""
-        return self._answer if self._answer is not None and not self._answer.done() else None
-
-    def _finish(self, answer: Answer) -> None:
-        waiting = self._waiting()
-        if answer.reusable and waiting and self.usable:
-            self._keep(self)
-        else:
-            self.close()
-        if waiting:
-            waiting.set_result(answer)
-
-    def _fail(self, error: Exception) -> None:
-        if waiting := self._waiting():
-            waiting.set_exception(error)
-        self.close()
+class HandshakeError(ConnectionError):
+    """The server closed the connection during the TLS handshake, without a word."""
 
 
 class Connections:
     """All connections that wait for their next request, by where they lead to; none leads into a network of `deny`."""
 
     def __init__(self, deny: Sequence[Network] = ()) -> None:
-        self.deny = deny
+        self._deny = deny
         self._loop = asyncio.get_running_loop()
         self._idle: dict[Origin, deque[Connection]] = defaultdict(deque)
         self._sweeping: asyncio.TimerHandle | None = None
 
+    def apply(self, deny: Sequence[Network]) -> None:
+        """Deny these networks from the next request on: no connection from before carries another one."""
+        self.close()
+        self._deny = deny
+
     def close(self) -> None:
-        """Close all that are idle."""
+        """Close all that are idle now, and the others as soon as they have their response."""
         for waiting in self._idle.values():
             for connection in waiting:
                 connection.close()
-        self._idle.clear()
+        # Connections with a request under way come back to the table that they were opened for.
+        self._idle = defaultdict(deque)
         if self._sweeping:
             self._sweeping.cancel()
             self._sweeping = None
 
-    async def send(self, request: Request, tls: ssl.SSLContext | None, deadline: float) -> Answer:
-        """Send a request on a kept connection or a new one.
+    async def send(self, request: Request, tls: ssl.SSLContext | None, deadline: float) -> Response:
+        """Send a request once, on a kept connection or a new one.
 
-        Raises TimeoutError at `deadline` (the loop's time), OSError, ssl.SSLError, AnswerError.
+        Raises TimeoutError at `deadline` (the loop's time), OSError, ssl.SSLError, ResponseError; UnicodeEncodeError for a
+        head that cannot be encoded.
         """
         parts = urlsplit(request.url)
         origin = (parts.scheme, parts.netloc, tls)
         data = request.head().encode("utf-8") + request.body
-        kept = self._take(origin)
-        if kept:
-            try:
-                return await kept.send(data, deadline)
-            except (ClosedError, ConnectionResetError, BrokenPipeError):
-                # RFC 9112, 9.3.1: the server may close an idle connection just when it is used again.
-                pass
-        async with asyncio.timeout_at(deadline):
-            connection = await self._open(origin)
+        connection = self._take(origin)
+        if connection is None:
+            async with asyncio.timeout_at(deadline):
+                connection = await self._open(origin)
         return await connection.send(data, deadline)
 
-    def _keep(self, origin: Origin, connection: Connection) -> None:
-        """Keep a connection that has had its answer, for the next request."""
-        connection.idle_since = self._loop.time()
-        self._idle[origin].append(connection)
+    def _keep(self, idle: dict[Origin, deque[Connection]], origin: Origin, connection: Connection) -> None:
+        """Keep a connection that has had its response, for the next request."""
+        if idle is not self._idle:
+            connection.close()
+            return
+        idle[origin].append(connection)
         self._sweeping = self._sweeping or self._loop.call_later(IDLE, self._sweep)
 
     def _take(self, origin: Origin) -> Connection | None:
+        """Return a kept connection on which nothing has come since its last response."""
         waiting = self._idle.get(origin)
         while waiting:
             connection = waiting.pop()
-            if connection.usable:
+            if connection.is_quiet() and self._loop.time() < connection.keep_until:
                 return connection
+            connection.close()
         return None
 
     def _sweep(self) -> None:
         """Close what was idle for too long, or was closed by its server."""
-        oldest = self._loop.time() - IDLE
+        now = self._loop.time()
         for origin, waiting in list(self._idle.items()):
-            while waiting and (not waiting[0].usable or waiting[0].idle_since <= oldest):
-                waiting.popleft().close()
+            for connection in list(waiting):
+                if not connection.usable or connection.keep_until <= now:
+                    waiting.remove(connection)
+                    connection.close()
             if not waiting:
                 del self._idle[origin]
         self._sweeping = self._loop.call_later(IDLE / 2, self._sweep) if self._idle else None
@@ -200,30 +103,54 @@ class Connections:
     async def _open(self, origin: Origin) -> Connection:
         scheme, netloc, tls = origin
         host, port = _host_and_port(scheme, netloc)
-        addresses = await resolve(host, port, self.deny)
+        handle = await connected(await resolve(host, port, self._deny), self._deny)
         try:
-            handle = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS, loop=self._loop)
-        except RuntimeError as error:
-            raise ConnectionError(str(error)) from None
-        name = host if tls else None
-        _, connection = await self._loop.create_connection(
-            lambda: Connection(self._loop, functools.partial(self._keep, origin)),
-            sock=handle,
-            ssl=tls,
-            server_hostname=name,
-        )
+            _, connection = await self._loop.create_connection(
+                lambda: Connection(self._loop, handle, functools.partial(self._keep, self._idle, origin)),
+                sock=handle,
+                ssl=tls,
+                server_hostname=host if tls else None,
+            )
+        except ConnectionError as error:
+            # It was connected: what fails now is the handshake.
+            raise HandshakeError(str(error)) from None
         return connection
 
 
 async def resolve(host: str, port: int, deny: Sequence[Network]) -> list[aiohappyeyeballs.AddrInfoType]:
     """Return the addresses of a host that are not denied. Raises DeniedError where all are, OSError where there are none."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except ValueError:
+        # A name that no name server can be asked for: a label above 63 bytes, a NUL.
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
     allowed: list[aiohappyeyeballs.AddrInfoType] = [
         address for address in found if not is_denied(str(address[4][0]), deny)
     ]
     if not allowed:
         raise DeniedError
     return allowed
+
+
+async def connected(addresses: Sequence[aiohappyeyeballs.AddrInfoType], deny: Sequence[Network]) -> socket.socket:
+    """Return a socket that is connected to the first of the addresses that can be reached. Raises OSError.
+
+    What it is connected to is looked at once more: a kernel may connect to another address than it was asked for.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        handle = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS, loop=loop)
+    except RuntimeError as error:
+        raise ConnectionError(str(error)) from None
+    try:
+        peer = str(handle.getpeername()[0])
+    except OSError:
+        handle.close()
+        raise
+    if is_denied(peer, deny):
+        handle.close()
+        raise DeniedError
+    return handle
 
 
 @functools.lru_cache(maxsize=256)

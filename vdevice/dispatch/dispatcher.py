@@ -53,7 +53,7 @@ class Dispatcher:
         if self._stopping:
             return
         self._config = config
-        self._sender.apply(config.delivery.deny_networks)
+        self._sender.apply(config.delivery)
         for number, lane in self._lanes.items():
             if number not in config.targets:
                 lane.stop()

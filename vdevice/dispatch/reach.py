@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from vdevice.config import Target
 from vdevice.config.schema import Network
-from vdevice.dispatch.connections import resolve
-from vdevice.dispatch.sender import failure, tls_context
+from vdevice.dispatch.connections import connected, resolve
+from vdevice.dispatch.failure import failure
+from vdevice.dispatch.sender import tls_context
 
 
 async def reach(target: Target, deny: Sequence[Network], seconds: float) -> str:
@@ -19,11 +20,10 @@ async def reach(target: Target, deny: Sequence[Network], seconds: float) -> str:
     host, port = url.hostname or "", url.port or (443 if secure else 80)
     try:
         async with asyncio.timeout(seconds):
-            addresses = await resolve(host, port, () if target.proxy else deny)
-            tls = tls_context(target) if secure else None
-            _, writer = await asyncio.open_connection(
-                str(addresses[0][4][0]), port, ssl=tls, server_hostname=host if tls else None
-            )
+            denied = () if target.proxy else deny
+            tls = await asyncio.to_thread(tls_context, target) if secure else None
+            handle = await connected(await resolve(host, port, denied), denied)
+            _, writer = await asyncio.open_connection(sock=handle, ssl=tls, server_hostname=host if tls else None)
     except TimeoutError:
         return f"no answer within {seconds:g} s"
     except (OSError, ssl.SSLError) as error:

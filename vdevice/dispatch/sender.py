@@ -1,31 +1,29 @@
-"""Sends one request and returns what the answer means. The only place that opens outgoing connections.
+"""Sends one request and returns what the response means. The only place that opens outgoing connections.
 
 Through a proxy aiohttp sends; else our own connections do, which cost a fifth of its CPU (docs/decisions/0004).
 """
 
 import asyncio
-import os
-import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Self
-from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import msgspec
 from yarl import URL
 
+from vdevice.clean import clean
 from vdevice.config import Target
-from vdevice.config.schema import Network
-from vdevice.dispatch.connections import ClosedError, Connections
-from vdevice.dispatch.egress import DeniedError
-from vdevice.dispatch.http1 import MOST_BODY, AnswerError
+from vdevice.config.schema import Delivery
+from vdevice.dispatch import redirects
+from vdevice.dispatch.connection import ClosedError
+from vdevice.dispatch.connections import Connections
+from vdevice.dispatch.content_coding import decoded
+from vdevice.dispatch.failure import failure
+from vdevice.dispatch.http1 import BROKE_OFF, MOST_BODY, TOO_LATE, Response, ResponseError, checked
 from vdevice.model import ErrorCode, Outcome, Verdict
 from vdevice.webhooks import outcome as outcomes
 from vdevice.webhooks.request import Request
-
-REDIRECTS = 5
-"""Redirects that are followed at most, with `follow_redirects`."""
 
 # `send` bounds the whole of an attempt, redirects too.
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
@@ -35,20 +33,20 @@ _SKIPPED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"}
 UNSENDABLE = Outcome(Verdict.GIVE_UP, ErrorCode.BUILD, text="the request cannot be sent as it is")
 
 Answered = tuple[Mapping[str, str], Outcome]
-"""Headers and outcome of one answer."""
+"""Headers, with names in lower case, and outcome of one response."""
 
 
 class Sender:
     """The HTTP client of all targets; `async with` owns its connections."""
 
-    def __init__(self, deny: Sequence[Network] = ()) -> None:
-        self._deny = deny
-        self._tls: dict[tuple[object, ...], ssl.SSLContext] = {}
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._tls: dict[tuple[object, ...], asyncio.Future[ssl.SSLContext]] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._connections = Connections(self._deny)
+        self._connections = Connections(self._delivery.deny_networks)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -56,145 +54,181 @@ class Sender:
         if self._session:
             await self._session.close()
 
-    def apply(self, deny: Sequence[Network]) -> None:
-        """Deny these networks, and read CA and client certificate files anew, from the next request on."""
+    def apply(self, delivery: Delivery) -> None:
+        """Go where this allows, and read CA and client certificate files anew, from the next request on."""
+        self._delivery = delivery
         self._tls.clear()
-        self._connections.deny = deny
-        self._connections.close()
+        self._connections.apply(delivery.deny_networks)
 
     async def send(self, target: Target, request: Request) -> Outcome:
         """Send a request once; returns the outcome, also of what goes wrong on the way."""
         return (await self.answer(target, request))[1]
 
     async def answer(self, target: Target, request: Request) -> Answered:
-        """Send a request once, as `send` does; returns the headers of the answer, too."""
+        """Send a request once, as `send` does; returns the headers of the response, too."""
         deadline = self._loop.time() + target.timeout
-        try:
-            if target.follow_redirects:
-                return await self._follow(target, request, deadline)
-            return await self._once(target, request, deadline)
-        except TimeoutError:
-            return {}, Outcome(Verdict.RETRY, ErrorCode.TIMEOUT, text=f"no answer within {target.timeout:g} s")
-        except aiohttp.InvalidURL:
-            return {}, UNSENDABLE
-        except (aiohttp.ClientError, OSError, AnswerError) as error:
-            return {}, failure(error)
-        except ValueError:
-            # aiohttp refuses what it cannot send; its words may hold the URL.
-            return {}, UNSENDABLE
+        answered = await self._once(target, request, deadline)
+        return await self._follow(target, request, deadline, answered) if _is_redirect(*answered) else answered
 
-    async def _follow(self, target: Target, request: Request, deadline: float) -> Answered:
-        for _ in range(REDIRECTS + 1):
-            headers, outcome = await self._once(target, request, deadline)
-            status, location = outcome.http_status, headers.get("location", "")
-            if not location or status not in {301, 302, 303, 307, 308}:
-                return headers, outcome
-            following = redirected(request, status, location)
-            if following is None:
-                words = f"HTTP {status}, redirect to another host not followed"
-                return headers, msgspec.structs.replace(outcome, text=words)
-            request = following
-        return headers, Outcome(Verdict.GIVE_UP, ErrorCode.HTTP, status, f"more than {REDIRECTS} redirects")
+    async def _follow(self, target: Target, request: Request, deadline: float, answered: Answered) -> Answered:
+        """Go where redirects lead, as far as that is wanted and allowed; the reason says where that is."""
+        accepted, left, leads = False, redirects.MOST, ""
+        while _is_redirect(*answered):
+            headers, outcome = answered
+            accepted = accepted or outcome.http_status == 303
+            leads = redirects.shown(target, request.url, headers["location"])
+            try:
+                request = self._next(target, request, answered, left)
+            except redirects.RedirectError as error:
+                text = f"HTTP {outcome.http_status} redirects to {leads}: not followed, {error}"
+                answered, leads = (headers, msgspec.structs.replace(outcome, text=text)), ""
+                break
+            answered = await self._once(target, request, deadline)
+            left -= 1
+        headers, outcome = answered
+        if outcome.verdict is Verdict.DELIVERED:
+            return answered
+        text = f"{outcome.text} (redirected to {leads})" if leads else outcome.text
+        if accepted:
+            # The server has taken the message: sending it again would deliver it twice.
+            text = f"HTTP 303: the message was accepted, but its result was not fetched: {text}"
+            outcome = msgspec.structs.replace(outcome, verdict=Verdict.GIVE_UP, retry_after=None)
+        return headers, msgspec.structs.replace(outcome, text=text)
+
+    def _next(self, target: Target, request: Request, answered: Answered, left: int) -> Request:
+        """Return the request that a redirect asks for. Raises RedirectError."""
+        if not target.follow_redirects:
+            raise redirects.RedirectError("follow_redirects is off")
+        if not left:
+            raise redirects.RedirectError(f"{redirects.MOST} were before it")
+        headers, outcome = answered
+        allow = self._delivery.allow_hosts
+        return redirects.redirected(target, request, outcome.http_status, headers["location"], allow)
 
     async def _once(self, target: Target, request: Request, deadline: float) -> Answered:
-        tls = self._context(target) if request.url.startswith("https:") else None
-        if target.proxy:
-            async with asyncio.timeout_at(deadline):
-                return await self._through_proxy(target, request, tls, target.proxy.reveal())
-        answer = await self._connections.send(request, tls, deadline)
-        outcome = outcomes.classify(target, answer.status, answer.headers, answer.body)
-        return answer.headers, outcome
+        """Send a request once, and follow nothing; whatever goes wrong is an outcome, too."""
+        tls = None
+        try:
+            tls = await self._context(target, deadline) if request.url.startswith("https:") else None
+            if target.proxy:
+                response = await self._through_proxy(request, tls, target.proxy.reveal(), deadline)
+            else:
+                response = await self._connections.send(request, tls, deadline)
+        except TimeoutError:
+            return {}, Outcome(Verdict.RETRY, ErrorCode.TIMEOUT, text=f"no response within {target.timeout:g} s")
+        except aiohttp.InvalidURL:
+            return {}, UNSENDABLE
+        except ClosedError as error:
+            outcome = failure(error)
+            if tls and error.is_new and target.tls_cert is None:
+                # In TLS 1.3 the server refuses after the handshake, and the loop keeps its alert to itself.
+                text = f"{outcome.text}; perhaps the server wants a client certificate (tls_cert)"
+                outcome = msgspec.structs.replace(outcome, text=text)
+            return {}, outcome
+        except (aiohttp.ClientError, OSError, ResponseError) as error:
+            return {}, failure(error)
+        except ValueError:
+            # What cannot be encoded, or aiohttp refuses; its words may hold the URL.
+            return {}, UNSENDABLE
+        return response.headers, judged(target, response)
 
     async def _through_proxy(
-        self, target: Target, request: Request, tls: ssl.SSLContext | None, proxy: str
-    ) -> Answered:
+        self, request: Request, tls: ssl.SSLContext | None, proxy: str, deadline: float
+    ) -> Response:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                # A connection for each request: on a kept one a late second response would be taken for the next one's.
+                connector=aiohttp.TCPConnector(limit=0, force_close=True),
+                middlewares=[_only_once],
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
                 skip_auto_headers=_SKIPPED,
             )
-        async with self._session.request(
-            request.method,
-            URL(request.url, encoded=True),
-            headers=request.headers,
-            data=request.body if request.method != "GET" else None,
-            allow_redirects=False,
-            timeout=_NO_TIMEOUT,
-            ssl=tls or True,
-            proxy=proxy,
-        ) as response:
-            outcome = outcomes.classify(target, response.status, response.headers, await _read(response))
-            return response.headers, outcome
+        async with asyncio.timeout_at(deadline):
+            response = await self._session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=request.headers,
+                data=request.body if request.method != "GET" else None,
+                allow_redirects=False,
+                timeout=_NO_TIMEOUT,
+                ssl=tls or True,
+                proxy=proxy,
+            )
+        async with response:
+            # aiohttp hands on bytes that are no UTF-8 as lone surrogates. Of a repeated header the first counts.
+            headers = {name.lower(): clean(value) for name, value in reversed(list(response.headers.items()))}
+            body, note = await _read(response, deadline)
+            return checked(Response(response.status, headers, body, reusable=False, note=note))
 
-    def _context(self, target: Target) -> ssl.SSLContext:
+    async def _context(self, target: Target, deadline: float) -> ssl.SSLContext:
+        """Return how TLS is spoken with a target; its files are read off the loop, as a disk may hang."""
         files = (target.tls_ca, target.tls_cert, target.tls_key)
-        if files not in self._tls:
-            self._tls[files] = tls_context(target)
-        return self._tls[files]
+        context = self._tls.get(files)
+        if context is None:
+            context = self._tls[files] = self._loop.run_in_executor(None, tls_context, target)
+        elif context.done() and not context.exception():
+            return context.result()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.shield(context)
+        finally:
+            # What could not be read is read anew the next time; what still hangs is waited for.
+            if context.done() and context.exception() and self._tls.get(files) is context:
+                del self._tls[files]
+
+
+async def _only_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a GET, PUT or DELETE again by itself where its connection was closed (RFC 9110, 9.2.2)."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+        raise ResponseError("the connection was closed before a response") from None
+
+
+def _is_redirect(headers: Mapping[str, str], outcome: Outcome) -> bool:
+    is_one = outcome.http_status in redirects.STATUSES and outcome.verdict is not Verdict.DELIVERED
+    return is_one and bool(headers.get("location"))
+
+
+def judged(target: Target, response: Response) -> Outcome:
+    """Return the outcome of a response, with a note on what was wrong with it."""
+    body, note, coding = response.body, response.note, response.headers.get("content-encoding")
+    if coding:
+        body, undecoded = decoded(body, coding, MOST_BODY)
+        note = note or undecoded
+    outcome = outcomes.classify(target, response.status, response.headers, body)
+    if not note:
+        return outcome
+    return msgspec.structs.replace(outcome, text=f"{outcome.text}; {note}" if outcome.text else note)
 
 
 def tls_context(target: Target) -> ssl.SSLContext:
     """Return how TLS is spoken with a target: version 1.2 or newer, certificates checked. Raises OSError for a file."""
     context = ssl.create_default_context(cafile=str(target.tls_ca) if target.tls_ca else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # A server that speaks HTTP/2 only says so in the handshake.
+    context.set_alpn_protocols(["http/1.1"])
     if target.tls_cert:
         context.load_cert_chain(target.tls_cert, target.tls_key)
     return context
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read an answer to its end, or close its connection where that is too far."""
-    answer = bytearray()
-    async for chunk in response.content.iter_any():
-        answer += chunk
-        if len(answer) > MOST_BODY:
-            response.close()
-            break
-    return bytes(answer)
-
-
-def redirected(request: Request, status: int, location: str) -> Request | None:
-    """Return the request that a redirect asks for (RFC 9110, 15.4), or None where it leads to another host."""
-    url = urljoin(request.url, location).partition("#")[0]
-    if urlsplit(url)[:2] != urlsplit(request.url)[:2]:
-        return None
-    if status in {307, 308} or request.method == "GET":
-        return msgspec.structs.replace(request, url=url)
-    headers = [(name, value) for name, value in request.headers if name not in {"Content-Type", "Content-Length"}]
-    return Request("GET", url, headers)
-
-
-def failure(error: Exception) -> Outcome:
-    """Return what it means that no answer came; the text holds no address and no URL."""
-    match error:
-        case DeniedError():
-            text = "every address of the host is in a network that delivery.deny_networks denies"
-            return Outcome(Verdict.GIVE_UP, ErrorCode.CONNECT, text=text)
-        case socket.gaierror() | aiohttp.ClientConnectorDNSError():
-            code, text = ErrorCode.DNS, "the name of the host is not resolved"
-        case aiohttp.ClientConnectorCertificateError():
-            code, text = ErrorCode.TLS, f"TLS certificate: {_words(error.certificate_error)}"
-        case ssl.SSLCertVerificationError():
-            code, text = ErrorCode.TLS, f"TLS certificate: {_words(error)}"
-        case ssl.SSLError() | aiohttp.ClientSSLError():
-            code, text = ErrorCode.TLS, "TLS handshake failed"
-        case aiohttp.ClientHttpProxyError():
-            code, text = ErrorCode.CONNECT, f"the proxy answers HTTP {error.status}"
-        case AnswerError():
-            code, text = ErrorCode.CONNECT, str(error)
-        case ClosedError() | aiohttp.ServerDisconnectedError():
-            code, text = ErrorCode.CONNECT, "the connection was closed before an answer"
-        case OSError():
-            # The error's own words may hold addresses.
-            reason = os.strerror(error.errno) if error.errno else type(error).__name__
-            code, text = ErrorCode.CONNECT, f"no connection: {reason}"
-        case _:
-            code, text = ErrorCode.CONNECT, f"the request failed ({type(error).__name__})"
-    return Outcome(Verdict.RETRY, code, text=text[:200])
-
-
-def _words(error: Exception) -> str:
-    return str(getattr(error, "verify_message", "")) or "not trusted"
+async def _read(response: aiohttp.ClientResponse, deadline: float) -> tuple[bytes, str]:
+    """Read a body to its end, or to where that is too far; returns it, and what was wrong with it."""
+    body = bytearray()
+    note = ""
+    try:
+        async with asyncio.timeout_at(deadline):
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > MOST_BODY:
+                    break
+    except TimeoutError:
+        note = TOO_LATE
+    except (aiohttp.ClientError, OSError):
+        note = BROKE_OFF
+    return bytes(body[:MOST_BODY]), note
