@@ -4,6 +4,7 @@ Substitution takes an `escape` for the place where the value lands. Variables in
 substituted twice, but for $DESCRIPTION, one level deep.
 """
 
+import difflib
 import functools
 import json
 import re
@@ -33,10 +34,8 @@ Escape = Callable[[str, str], str]
 
 _LONGEST_FIRST = "|".join(sorted(NAMES, key=len, reverse=True))
 _VARIABLE = re.compile(rf"\$(?:(\$)|\{{({_LONGEST_FIRST})\}}|({_LONGEST_FIRST}))")
-_LOOKS_LIKE_ONE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)")
+_LOOKS_LIKE_ONE = re.compile(r"\$(?:\{([^{}$\n]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_XML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"})
 
 
 def values_of(config: Config, event: Event, parameter: str, description: str) -> dict[str, str]:
@@ -106,14 +105,21 @@ def substitute_json(document: str, values: Mapping[str, str], escape: Escape | N
 
 
 def unknown(template: str) -> Iterator[str]:
-    """Yield the names in a template that look like variables and are none."""
+    """Yield what looks like a variable in a template and is none: ${…}, capitals, and known names in small letters."""
     for found in _LOOKS_LIKE_ONE.finditer(_VARIABLE.sub("", template)):
-        yield found[1]
+        name = found[1] if found[1] is not None else found[2]
+        if found[1] is not None or name[0].isupper() or name.upper().startswith(NAMES):
+            yield found[0]
 
 
-def xml_escape(value: str, _before: str) -> str:
-    """Escape a value for XML content and attributes; characters that XML 1.0 cannot hold become U+FFFD."""
-    return _NOT_XML.sub("\ufffd", value).translate(_XML)
+def nearest(written: str) -> str:
+    """Return the name of the variable that somebody meant who wrote this, or an empty string."""
+    return next(iter(difflib.get_close_matches(written.strip("${ }").upper(), NAMES, 1, 0.7)), "")
+
+
+def has_variables(template: str) -> bool:
+    """Tell whether values are filled into a template."""
+    return any(not found[1] for found in _VARIABLE.finditer(template))
 
 
 def percent_encode(value: str, _before: str = "") -> str:

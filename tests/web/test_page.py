@@ -60,6 +60,19 @@ async def test_double_click_edits_and_saving_keeps_the_comments(
         assert recorder.bodies() == [b'{"text": "x"}']
 
 
+async def test_the_editor_warns_of_what_is_right_but_hardly_meant(recorder: Recorder, opened: Opened) -> None:
+    async with opened(target(recorder)) as (page, _):
+        await cell(page, 7).dblclick()
+        warning = page.locator(".preview .warning")
+        await page.get_by_label("Payload", exact=True).fill("$VALU")
+        await expect(warning).to_contain_text("payload $VALU is no variable")
+        await page.get_by_label("Payload", exact=True).fill('{"a": "$VALUE"}')
+        await expect(warning).to_contain_text("set content_type to application/json")
+        await page.get_by_label("Content type").fill("application/json")
+        await expect(warning).to_be_empty()
+        await expect(page.locator(".preview pre")).to_contain_text('{"a": "Grüße, 21.5 °C"}')
+
+
 async def test_keys_alone_make_a_target(recorder: Recorder, opened: Opened, tmp_path: Path) -> None:
     async with opened(target(recorder)) as (page, _):
         await cell(page, 1).focus()

@@ -116,6 +116,17 @@ def test_every_request_carries_its_event_id_and_the_version() -> None:
     assert header(first, "User-Agent").startswith("vdevice/")
 
 
+def test_accept_and_user_agent_can_be_set() -> None:
+    request = build('headers = { user-agent = "plc/1 $VALUE", Accept = "application/json" }')
+    named = [(name.lower(), value) for name, value in request.headers]
+    assert [value for name, value in named if name == "user-agent"] == ["plc/1 x"]
+    assert [value for name, value in named if name == "accept"] == ["application/json"]
+    config, target = target_of('headers = { Accept = "*/*", X-Key = "*/secret" }')
+    shown = masking.shown(target, http.build(config, target, event_of("x"), 0))
+    assert "Accept: */*" in shown
+    assert "secret" not in shown
+
+
 @given(st.binary(max_size=200))
 def test_signatures_hold_for_any_bytes(body: bytes) -> None:
     secret = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -4,14 +4,13 @@ Pure: a target in, problems out. `tests/config/test_load.py` has a line for each
 """
 
 import codecs
-import functools
 import json
 import re
 from collections.abc import Iterator
-from email.message import Message
 from urllib.parse import urlsplit
 
 from vdevice.config.certificates import certificates
+from vdevice.config.media import charset_of, grammar_of, is_charset, parameter
 from vdevice.config.schema import CHAT, IDLE_MS, Target
 from vdevice.errors import Problem
 
@@ -34,8 +33,6 @@ _OWN_HEADERS = frozenset(
         "transfer-encoding",
         "connection",
         "idempotency-key",
-        "user-agent",
-        "accept",
         "expect",
         "upgrade",
         "te",
@@ -45,33 +42,6 @@ _OWN_HEADERS = frozenset(
         "webhook-signature",
     ]
 )
-
-
-@functools.lru_cache
-def content_type_parameter(content_type: str, name: str) -> str | None:
-    """Return a parameter of a media type, like the `charset` of `text/plain; charset=utf-8`."""
-    message = Message()
-    message["Content-Type"] = content_type
-    value = message.get_param(name)
-    return value if isinstance(value, str) else None
-
-
-@functools.lru_cache
-def is_json(content_type: str) -> bool:
-    """Tell whether a media type is JSON: application/json, or the +json suffix of RFC 6839."""
-    kind = _media_type(content_type)
-    return kind == "application/json" or kind.endswith("+json")
-
-
-@functools.lru_cache
-def is_xml(content_type: str) -> bool:
-    """Tell whether a media type is XML: RFC 7303, or its +xml suffix."""
-    kind = _media_type(content_type)
-    return kind in {"application/xml", "text/xml"} or kind.endswith("+xml")
-
-
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
 
 
 def check_target(target: Target) -> list[Problem]:
@@ -180,14 +150,14 @@ def _content(target: Target) -> Iterator[tuple[str, str]]:
     if re.search(r"[^\x20-\x7e]", content_type):
         yield "content_type", "holds a character that a header cannot; write it like application/json"
         return
-    charset = content_type_parameter(content_type, "charset")
-    try:
-        codecs.lookup(charset or "utf-8").encode("")
-    except (LookupError, UnicodeError, TypeError):
-        yield "content_type", f"names the unknown charset {charset!r}; use utf-8"
-    if is_json(content_type):
+    payload = target.payload or ""
+    charset = charset_of(content_type, payload)
+    if not is_charset(charset):
+        place = "content_type" if parameter(content_type, "charset") else "payload"
+        yield place, f"names the unknown charset {charset!r}; use utf-8"
+    for document in _documents(content_type, payload):
         try:
-            json.loads(target.payload or "", parse_constant=_no_constant)
+            json.loads(document, parse_constant=_no_constant)
         except json.JSONDecodeError as error:
             yield (
                 "payload",
@@ -195,6 +165,18 @@ def _content(target: Target) -> Iterator[tuple[str, str]]:
             )
         except (ValueError, RecursionError) as error:
             yield "payload", f"is not JSON: {error}"
+
+
+def _documents(content_type: str, payload: str) -> list[str]:
+    """Return the JSON documents of a payload: one, one a line, or one after each record separator (RFC 7464)."""
+    match grammar_of(content_type):
+        case "json":
+            return [payload]
+        case "json lines":
+            return [line for line in payload.splitlines() if line.strip()]
+        case "json sequence":
+            return [record for record in payload.split("\x1e") if record.strip()]
+    return []
 
 
 def _no_constant(name: str) -> None:

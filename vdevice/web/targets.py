@@ -20,6 +20,7 @@ from vdevice.web.views import (
     Copy,
     Count,
     DeviceRow,
+    Doubt,
     Draft,
     Rendered,
     Saved,
@@ -30,7 +31,7 @@ from vdevice.web.views import (
     Write,
     Written,
 )
-from vdevice.webhooks import http, masking
+from vdevice.webhooks import http, masking, warnings
 from vdevice.webhooks.request import Request
 
 log = structlog.get_logger()
@@ -136,7 +137,8 @@ async def _drafted(call: Call) -> tuple[Target, Request]:
 async def render(call: Call) -> Rendered:
     """Show the request that unsaved settings would make of a sample string; problems are those of `vdevice check`."""
     target, request = await _drafted(call)
-    return Rendered(masking.shown(target, request))
+    doubts = [Doubt(one.path, masking.mask(target, one.message)) for one in warnings.of_target(target)]
+    return Rendered(masking.shown(target, request), doubts)
 
 
 async def test(call: Call) -> Tried:

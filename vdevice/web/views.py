@@ -91,10 +91,18 @@ class Copy(msgspec.Struct, frozen=True):
     tag: str = ""
 
 
+class Doubt(msgspec.Struct, frozen=True):
+    """What is right but may not be meant: `path` as in TOML (`targets.7.payload`)."""
+
+    path: str
+    message: str
+
+
 class Rendered(msgspec.Struct, frozen=True):
-    """A request as it would go out, secrets masked."""
+    """A request as it would go out, secrets masked, and what `vdevice check` warns of."""
 
     text: str
+    warnings: list[Doubt] = []
 
 
 class Tried(msgspec.Struct, frozen=True):

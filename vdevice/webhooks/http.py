@@ -12,18 +12,18 @@ from urllib.parse import quote, quote_from_bytes, quote_plus
 
 from vdevice import __version__
 from vdevice.config import Config, Target
-from vdevice.config.checks import content_type_parameter, is_json, is_xml
 from vdevice.errors import BuildError
 from vdevice.model import Event
-from vdevice.variables import percent_encode, substitute, substitute_json, values_of, xml_escape
-from vdevice.webhooks import files, mattermost, signing, slack, teams
+from vdevice.variables import percent_encode, substitute, values_of
+from vdevice.webhooks import files, mattermost, raw_body, signing, slack, teams
 from vdevice.webhooks.request import Request
 
 HTTP_METHODS = {"get": "GET", "delete": "DELETE", "put": "PUT"}
 """All others are POST."""
 
 FILE = "file:"
-_USER_AGENT = f"vdevice/{__version__}"
+_DEFAULT_HEADERS = (("User-Agent", f"vdevice/{__version__}"), ("Accept", "*/*"))
+"""Headers that `headers` may replace."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LEGAL_IN_URL = "!#$%&'()*+,/:;=?@[]~"
 _DEFAULT_CONTENT_TYPE = "text/plain; charset=utf-8"
@@ -47,8 +47,7 @@ def build(config: Config, target: Target, event: Event, now: float) -> Request:
     )
     headers = [
         ("Host", authority),
-        ("User-Agent", _USER_AGENT),
-        ("Accept", "*/*"),
+        *((name, value) for name, value in _DEFAULT_HEADERS if name.lower() not in _named(target)),
         ("Idempotency-Key", event.id),
     ]
     if content_type:
@@ -108,6 +107,10 @@ def _authorization(target: Target) -> list[tuple[str, str]]:
     return []
 
 
+def _named(target: Target) -> set[str]:
+    return {name.lower() for name in target.headers}
+
+
 def _header(name: str, template: str, literal: bool, values: dict[str, str]) -> str:  # noqa: FBT001
     value = template if literal else substitute(template, values)
     if _CONTROL.search(value):
@@ -156,17 +159,7 @@ def _file(config: Config, template: str, values: dict[str, str]) -> tuple[str, b
 
 def _raw(_config: Config, target: Target, values: dict[str, str], _url: str, _event: Event) -> Body:
     content_type = target.content_type or _DEFAULT_CONTENT_TYPE
-    payload = target.payload or ""
-    if is_json(content_type) and not target.raw_variables:
-        text = substitute_json(payload, values)
-    else:
-        escape = xml_escape if is_xml(content_type) and not target.raw_variables else None
-        text = substitute(payload, values, escape)
-    charset = content_type_parameter(content_type, "charset") or "utf-8"
-    try:
-        return content_type, text.encode(charset)
-    except UnicodeEncodeError as error:
-        raise BuildError(f"the payload holds {text[error.start]!r}, which {charset} cannot hold") from None
+    return content_type, raw_body.render(target.payload or "", content_type, values, raw=target.raw_variables)
 
 
 def _slack(_config: Config, target: Target, values: dict[str, str], _url: str, _event: Event) -> Body:

@@ -10,6 +10,8 @@ from vdevice.config.schema import CHAT
 from vdevice.webhooks.request import Request
 
 MASK = "***"
+_NO_SECRETS = frozenset({"accept", "user-agent"})
+"""Headers whose values are shown where they stand in the config: masking */* would hide half a page."""
 
 
 def mask(target: Target, words: str) -> str:
@@ -44,7 +46,8 @@ def _hidden(target: Target) -> list[str]:
 
 def _secrets(target: Target) -> list[str]:
     secrets = [target.auth_password, target.bearer_token, target.signing_secret, target.proxy]
-    hidden = [secret.reveal() for secret in (*secrets, *target.headers.values()) if secret]
+    secrets += [value for name, value in target.headers.items() if value.literal or name.lower() not in _NO_SECRETS]
+    hidden = [secret.reveal() for secret in secrets if secret]
     if target.auth_user is not None or target.auth_password:
         password = target.auth_password.reveal() if target.auth_password else ""
         hidden.append(base64.b64encode(f"{target.auth_user or ''}:{password}".encode()).decode())

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from vdevice.clean import clean, one_line
-from vdevice.config.checks import content_type_parameter
+from vdevice.config.media import is_charset, parameter
 
 KEYS = (
     "message",
@@ -48,13 +48,13 @@ def words_of(response: bytes, content_type: str = "") -> str:
 
 def text_of(response: bytes, content_type: str = "") -> str:
     """Return a body as clean text, in the charset of its content type where that is one, else UTF-8."""
-    charset = content_type_parameter(clean(content_type), "charset") or "utf-8"
+    charset = parameter(clean(content_type), "charset") or "utf-8"
     if response.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         charset = "utf-16"
     try:
-        text = response.decode(charset, "replace")
-    except (LookupError, ValueError, TypeError):
-        # No charset, or none of text: `rot13` and `base64` are codecs as well.
+        text = response.decode(charset if is_charset(charset) else "utf-8", "replace")
+    except ValueError:
+        # Some codecs raise all the same.
         text = response.decode("utf-8", "replace")
     return clean(text.removeprefix("\ufeff"))
 

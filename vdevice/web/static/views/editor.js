@@ -23,6 +23,7 @@ const LISTS = {
   trigger: ["write", "change"],
 };
 const DELIVERY = ["timeout", "attempts", "backoff", "backoff_max", "max_age", "parallel", "rate"];
+const NO_PREVIEW = { text: "", problems: [], warnings: [], words: "" };
 const NEW = { method: "post-raw", url: "", payload: "$VALUE" };
 
 export const uses = (method, key) => !USES[key] || USES[key].includes(method);
@@ -39,7 +40,7 @@ export function Editor({ number, close }) {
   const [settings, setSettings] = useState(null);
   const [tag, setTag] = useState("");
   const [sample, setSample] = useState("Grüße, 21.5 °C");
-  const [preview, setPreview] = useState({ text: "", problems: [], words: "" });
+  const [preview, setPreview] = useState(NO_PREVIEW);
   const [tried, setTried] = useState(null);
   const [conflict, setConflict] = useState("");
   const [leaving, setLeaving] = useState(false);
@@ -58,8 +59,8 @@ export function Editor({ number, close }) {
   useEffect(() => {
     if (!settings || !isAdmin.value) return undefined;
     const wait = setTimeout(() => ask("POST", `targets/${number}/render`, { settings: cleaned(settings), value: sample })
-      .then((answer) => setPreview({ text: answer.text, problems: [], words: "" }))
-      .catch((problem) => setPreview({ text: "", problems: problem.problems, words: problem.problems.length ? "" : problem.message })), 150);
+      .then((answer) => setPreview({ ...NO_PREVIEW, text: answer.text, warnings: answer.warnings }))
+      .catch((problem) => setPreview({ ...NO_PREVIEW, problems: problem.problems, words: problem.problems.length ? "" : problem.message })), 150);
     return () => clearTimeout(wait);
   }, [settings, sample]);
   const isDirty = settings && JSON.stringify(settings) !== first.current;
@@ -87,8 +88,8 @@ export function Editor({ number, close }) {
       close();
     } catch (problem) {
       if (problem.status === 409 && problem.current) setConflict(problem.current);
-      else if (problem.problems.length) setPreview({ text: "", problems: problem.problems, words: "" });
-      else setPreview({ text: "", problems: [], words: problem.status ? problem.message : t("gone, nothing is lost") });
+      else if (problem.problems.length) setPreview({ ...NO_PREVIEW, problems: problem.problems });
+      else setPreview({ ...NO_PREVIEW, words: problem.status ? problem.message : t("gone, nothing is lost") });
     }
   };
   const overwrite = async () => save((await get(`targets/${number}`)).tag);
@@ -152,6 +153,7 @@ export function Editor({ number, close }) {
         <label>${t("Sample string")}<input value=${sample} onInput=${(e) => setSample(e.target.value)} /></label>
         <pre tabindex="0">${preview.text}</pre>
         <p class="problem" role="alert">${preview.words} ${elsewhere.map((one) => html`<span>${one.path}: ${one.message} </span>`)}</p>
+        <p class="warning" role="status">${preview.warnings.map((one) => html`<span>${one.path.slice(`targets.${number}.`.length)} ${one.message} </span>`)}</p>
         <button type="button" onClick=${test}>${t("Test: send it now")}</button>
         ${tried && html`<div class="tried" role="status"><b>${tried.http_status ? `HTTP ${tried.http_status}` : ""} ${tried.text} ${tried.ms !== undefined ? `${tried.ms} ms` : ""}</b>
           ${tried.headers && html`<pre tabindex="0">${Object.entries(tried.headers).map(([name, value]) => `${name}: ${value}`).join("\n")}\n\n${tried.answer}</pre>`}</div>`}
