@@ -51,7 +51,10 @@ def configure(form: LogFormat = "auto", *, quiet: bool = False, detached: bool =
             structlog.processors.add_log_level,
             _remembered,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            # The default shows the variables of each frame, so payload.
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
         ]
         structlog.configure(
             processors=processors,

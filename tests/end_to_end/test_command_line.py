@@ -349,6 +349,8 @@ async def test_rules_test_shows_what_would_happen_and_sends_nothing(recorder: Re
     assert "no rule watches" in await vdevice("rules", "test", "temp 2", "5", folder=tmp_path)
     assert "points are temp, temp 2" in await vdevice("rules", "test", "tmp", "5", folder=tmp_path, code=2)
     assert "is not a number" in await vdevice("rules", "test", "temp", "warm", folder=tmp_path, code=1)
+    for number in ("9" * 400, "9" * 5000, "1e400", "-1e39", "nan", "inf"):
+        assert "cannot be the value of" in await vdevice("rules", "test", "temp", number, folder=tmp_path, code=1)
     assert recorder.requests == []
     assert not (tmp_path / "vdevice.db").exists()
 

@@ -207,3 +207,16 @@ async def test_a_mask_write_fires_the_rules_of_the_bits_that_it_wrote(recorder: 
         assert app.board.targets[7].accepted == 4
         assert app.board.targets[8].accepted == 0
         assert recorder.bodies() == [b"true", b"false", b"true", b"false"]
+
+
+async def test_a_conversion_that_fails_in_every_cycle_is_one_line_that_names_its_rule(
+    recorder: Recorder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = '[[points]]\nname = "small"\nspace = "holding"\naddress = 120\ntype = "uint16"\n'
+    async with device(POINTS + small + rule("temp", "small"), tmp_path) as app, peer(app.address) as plc:
+        for number in range(50):
+            assert (await plc.ask(temp(70_000 + number)))[0] == 16
+    said = capfd.readouterr().out
+    assert said.count("not converted") == 1
+    assert "rules[0]" in said
+    assert "does not fit uint16" in said

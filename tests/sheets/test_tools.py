@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
+import playwright
 import pytest
 import yaml
 
@@ -13,6 +16,7 @@ from tests.config.test_load import FOLDER
 from vdevice import sheets
 from vdevice.config.load import parse
 from vdevice.registers import text
+from vdevice.sheets import tags
 
 CONFIG = parse(
     """
@@ -219,9 +223,70 @@ def test_node_red_takes_nodes_and_wires() -> None:
     assert (client["tcpHost"], client["tcpPort"], client["unit_id"]) == ("10.0.0.9", 502, 3)
     functions = [node["func"] for node in nodes if node["type"] == "function"]
     assert any("readUInt16LE" in function for function in functions)
-    # modbus-write refuses a payload that is shorter than its quantity.
-    assert any("while (registers.length < 123)" in function for function in functions)
     assert writes[0]["quantity"] == "123"
+
+
+NODE = Path(playwright.__file__).parent / "driver" / "node"
+"""The Node.js that comes with Playwright."""
+
+TEXTS = ["", "a", "Hi", "8 °C", "Grüße €", "x" * 243, "x" * 244, "x" * 245, "x" * 246, "x" * 247, "ü" * 123, "😀"]
+SETTINGS = [
+    "", 'byte_order = "little"', 'completion = "content"', 'completion = "content"\nregisters = 5', 'format = "fixed"',
+    *(f'encoding = "{name}"' for name in ("ascii", "latin-1", "cp1252", "utf-16-be", "utf-16-le")),
+    'encoding = "utf-16-be"\ncompletion = "content"', 'encoding = "cp1252"\nbyte_order = "little"',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_what_the_node_red_flow_writes_reads_back_or_is_an_error_of_the_node(settings: str) -> None:
+    config = parse(f'[targets.7]\nmethod = "get"\nurl = "http://x/"\n{settings}', FOLDER)
+    target = config.targets[7]
+    nodes = json.loads(sheets.FORMATS["nodered"](config))
+    (encode,) = [node["func"] for node in nodes if node.get("name") == "text to registers"]
+    script = (
+        "const encode = new Function('msg', 'node', require('fs').readFileSync(0, 'utf8'));"
+        "console.log(JSON.stringify(JSON.parse(process.argv[1]).map(text => { const errors = [];"
+        "const out = encode({payload: text}, {error: words => errors.push(words)}); return [out && out.payload, errors]; })))"
+    )
+    run = subprocess.run(
+        [NODE, "-e", script, json.dumps(TEXTS)], input=encode, capture_output=True, text=True, check=True
+    )
+    coding, written = text.coding_of(target), 0
+    for sent, (registers, errors) in zip(TEXTS, json.loads(run.stdout), strict=True):
+        try:
+            size = len(sent.encode(target.encoding))
+        except UnicodeEncodeError:
+            assert "does not have" in errors[0]
+            continue
+        if size > tags.longest_write(target):
+            assert "longer than one write" in errors[0]
+            continue
+        written += 1
+        assert errors == []
+        # modbus-write refuses a payload that is shorter than its quantity.
+        assert len(registers) == 123
+        data = b"".join(register.to_bytes(2) for register in registers)
+        assert text.decode(data, coding) == sent
+        if target.completion == "content" and not target.registers:
+            assert text.end(text.ordered(data, coding), coding) is not None
+    assert written >= 3
+
+
+def test_the_longest_text_of_a_tag_is_what_one_write_brings() -> None:
+    config = parse('[targets.7]\nmethod = "get"\nurl = "http://x/"\ncompletion = "content"\nregisters = 10', FOLDER)
+    assert "407001.20H" in sheets.FORMATS["kepware"](config)
+    assert "HRS7001:20" in sheets.FORMATS["ignition"](config)
+    assert "STRING(20);" in sheets.FORMATS["st"](config)
+
+
+def test_home_assistant_shows_texts_without_their_nuls() -> None:
+    loaded = yaml.safe_load(sheets.FORMATS["homeassistant"](CONFIG))
+    raw = {entry["name"]: entry for entry in loaded["modbus"][0]["sensors"] if entry["data_type"] == "string"}
+    (templates,) = [group["sensor"] for group in loaded["template"]]
+    shown = {entry["name"]: entry["state"] for entry in templates}
+    assert raw.keys() == {f"{name} raw" for name in shown}
+    state = shown["vdevice target/7.error_text"]
+    assert state == r"{{ states('sensor.vdevice_target_7_error_text_raw').split('\x00')[0] }}"
 
 
 KEYWORDS = ("IF", "CASE", "FOR", "FUNCTION_BLOCK", "VAR")
@@ -241,10 +306,11 @@ def test_snippets_are_whole(form: str) -> None:
 def test_snippets_write_to_a_target_that_fits_them() -> None:
     st, scl = sheets.FORMATS["st"](CONFIG), sheets.FORMATS["scl"](CONFIG)
     assert "offset 7000, length 123" in st
-    assert "offset 7960, length 6" in st
+    assert "offset 7958, length 8" in st
+    assert "sText    : STRING(246);" in st
     assert "abText[2 * i + 1]), 8) OR BYTE_TO_WORD(abText[2 * i])" in st
     assert "MB_DATA_ADDR := 403001" in scl
-    assert "MB_DATA_ADDR := 403961" in scl
+    assert "MB_DATA_ADDR := 403959" in scl
     assert "MB_UNIT_ID := 3" in scl
     assert "ADDR[1] := 10" in scl
     assert "CHECK" not in st + scl

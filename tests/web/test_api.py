@@ -1,7 +1,9 @@
 """The API against its own document: generated requests, and what the document says of each operation."""
 
 import asyncio
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import aiohttp
 
 from tests.support import Recorder, answer, device, fc16, peer, until
 from tests.web.conftest import WEB
+from vdevice.outbox.sqlite import SqliteOutbox
 from vdevice.web.routes import ROUTES
 from vdevice.web.server import STATIC
 
@@ -73,6 +76,39 @@ async def test_a_write_is_what_a_modbus_write_is(recorder: Recorder, tmp_path: P
         await recorder.wait(1)
         assert recorder.bodies() == ["Grüße".encode()]
         assert app.board.targets[7].accepted == 1
+
+
+async def test_a_write_that_the_outbox_does_not_answer_is_503_in_time(tmp_path: Path) -> None:
+    toml = f'[modbus]\nlisten = "127.0.0.1:0"\nanswer_timeout = 0.3\n{WEB}{TARGET}'
+    async with device(toml, tmp_path) as app, aiohttp.ClientSession() as session:
+        assert isinstance(app.outbox, SqliteOutbox)
+        os.kill(app.outbox.writer_pid or 0, signal.SIGSTOP)
+        url = f"http://{app.page_address}/api/v1/targets/7/write"
+        async with asyncio.timeout(5), session.post(url, json={"value": "x"}) as response:
+            assert response.status == 503
+            assert response.content_type == "application/problem+json"
+        async with session.get(f"http://{app.page_address}/readyz") as response:
+            assert response.status == 503
+
+
+NUMBERS = ["9" * 400, "9" * 5000, "1e400", "nan", "-inf", "0." + "1" * 500, "\ud800", "-1e39", "1e308"]
+
+
+async def test_what_if_takes_any_text_for_a_value(tmp_path: Path) -> None:
+    points = "".join(
+        f'[[points]]\nname = "{kind}"\nspace = "holding"\naddress = {10 * row}\ntype = "{kind}"\n{more}\n'
+        f'[[rules]]\nsource = "{kind}"\ndestinations = ["target/7"]\n'
+        for row, (kind, more) in enumerate(
+            [("int16", ""), ("int64", "scale = 1e-300"), ("float64", "scale = 5e-324"), ("string", "length = 5")]
+        )
+    )
+    async with device(WEB + TARGET + points, tmp_path) as app, aiohttp.ClientSession() as session:
+        for kind in ("int16", "int64", "float64", "string"):
+            for value in NUMBERS:
+                url = f"http://{app.page_address}/api/v1/points/{kind}/what-if"
+                async with session.post(url, json={"value": value}) as response:
+                    wanted = {400} if value == "\ud800" else {200, 422}
+                    assert response.status in wanted, (kind, value, await response.text())
 
 
 async def test_metrics_and_readiness_follow_the_device(recorder: Recorder, tmp_path: Path) -> None:

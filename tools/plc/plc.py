@@ -114,7 +114,8 @@ class Runner:
             async with self._connected() as client:
                 while time.monotonic() < until:
                     await self._read_back(client)
-                    if self.seen.status.get("accepted_seq") == self.seen.status.get("finished_seq"):
+                    seen = self.seen.status
+                    if seen.get("queued") == 0 and seen.get("accepted_seq") == seen.get("finished_seq"):
                         return
                     await asyncio.sleep(0.1)
 

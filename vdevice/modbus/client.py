@@ -62,7 +62,8 @@ class DeviceClient:
         deadline = time.monotonic() + seconds
         while True:
             status = await self.target(target)
-            if status["accepted_seq"] == status["finished_seq"]:
+            # With 65,536 waiting the two counters, which are 16 bits, are equal as well.
+            if status["accepted_seq"] == status["finished_seq"] and status["queued"] == 0:
                 return status
             if time.monotonic() > deadline:
                 return None

@@ -44,6 +44,12 @@ class Repeats:
             del self._seen[next(iter(self._seen))]
         return kept_back
 
+    def tell(self, log_line: Callable[..., None], event: str, about: str, now: float, **line: object) -> None:
+        """Log a line by `log_line`, unless one of the same event about the same thing was logged a moment ago."""
+        kept_back = self.count((event, about, 0), now)
+        if kept_back is not None:
+            log_line(event, **line, **({"not_logged": kept_back} if kept_back else {}))
+
     def due(self, now: float) -> list[tuple[Key, int]]:
         """Return what was kept back and not told yet, QUIET_SECONDS after its line, so that no count is left untold."""
         due = [

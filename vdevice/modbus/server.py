@@ -98,10 +98,8 @@ class DeviceServer(ModbusTcpServer):
 
     def tell_closed(self, client: str, kind: str, reason: str) -> None:
         """Log why a connection is closed; a client that comes again and again is one line, then a count."""
-        kept_back = self._closed.count((kind, client, 0), time.monotonic())
-        if kept_back is not None:
-            more = {"not_logged": kept_back} if kept_back else {}
-            log.warning("connection closed", client=client, reason=reason, **more)
+        about = f"{kind} of {client}"
+        self._closed.tell(log.warning, "connection closed", about, time.monotonic(), client=client, reason=reason)
 
     def released(self, connection: Connection) -> None:
         """Forget a connection that was closed."""
@@ -129,8 +127,8 @@ class DeviceServer(ModbusTcpServer):
                 connection.expire(now, limits.idle_timeout, limits.frame_timeout)
             for name in [name for name, bucket in self._buckets.items() if now - bucket.used_at > FORGET]:
                 del self._buckets[name]
-            for (kind, client, _), kept_back in self._closed.due(now):
-                log.warning("connections closed", client=client, reason=f"{kind}, as before", not_logged=kept_back)
+            for (_, about, _), kept_back in self._closed.due(now):
+                log.warning("connections closed", reason=f"as before: {about}", not_logged=kept_back)
 
     async def drain(self, seconds: float) -> None:
         """Listen no more, answer what was received, then close all connections, after `seconds` at the latest."""

@@ -153,9 +153,7 @@ class Unit:
 
     def _log_once(self, event: str, reason: str, **more: str) -> None:
         """Log an error; a client that causes it again and again is one line, then a count."""
-        kept_back = self._repeats.count((event, reason, 0), time.monotonic())
-        if kept_back is not None:
-            log.error(event, reason=reason, **more, **({"not_logged": kept_back} if kept_back else {}))
+        self._repeats.tell(log.error, event, reason, time.monotonic(), reason=reason, **more)
 
     def stores(self, request: bytes) -> bool:
         """Tell whether a request PDU may store a string, and reads nothing: others like it may follow it into its commit."""

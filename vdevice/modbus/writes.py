@@ -22,7 +22,7 @@ from vdevice.converter.rules import Converter
 from vdevice.errors import OutboxFullError, OutboxLateError
 from vdevice.modbus.pdu import MaskWrite, Refused
 from vdevice.modbus.pending import Pending, nothing
-from vdevice.modbus.refusals import Refusals
+from vdevice.modbus.refusals import Refusals, Repeats
 from vdevice.modbus.texts import Client, Texts, Whole
 from vdevice.modbus.unstored import Unstored
 from vdevice.model import Event, Stored, new_event_id
@@ -47,6 +47,7 @@ class Writes:
         self._outbox = outbox
         self._board = board
         self._refusals = Refusals(board)
+        self._repeats = Repeats()
         self.texts = Texts(config, self._refusals)
         self._converter = Converter(config)
         self._unstored = Unstored()
@@ -240,17 +241,18 @@ class Writes:
 
     def _events(self, change: Change) -> list[Event]:
         """Return the events of a change that are to be stored; what was left out is in the log."""
+        tell, clock = self._repeats.tell, change.origin.clock
         for step in change.skipped():
-            log.warning("not converted", rule=step.name, destination=step.destination, reason=step.reason)
+            where: dict[str, object] = {"rule": step.name, "destination": step.destination}
+            tell(log.warning, "not converted", f"{step.path} {step.destination}", clock, **where, reason=step.reason)
         events = []
         for event in change.events:
             target = self._config.targets.get(event.target)
             if target and target.enabled:
                 events.append(event)
             else:
-                log.warning(
-                    "rule skipped", target=event.target, source=event.source_parameter, reason="target disabled"
-                )
+                where = {"target": event.target, "source": event.source_parameter}
+                tell(log.warning, "rule skipped", str(where), clock, **where, reason="target disabled")
         return events
 
     def _put(

@@ -5,6 +5,8 @@ modbus.write_register, of which an example is in the file's head. Every value is
 """
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterator
 
 from vdevice.config import Config
@@ -19,6 +21,9 @@ _SWAPS = {("big", "big"): "", ("big", "little"): "byte", ("little", "big"): "wor
 
 STATUS = frozenset({"state", "http_status", "queued", "latency_ms", "error", "error_text", "failed", "delivered"})
 """Registers of a target that are worth a sensor."""
+
+RAW = " raw"
+"""Behind the name of a sensor that shows a text with its NULs."""
 
 _HEAD = """\
 # Home Assistant: put this into configuration.yaml, with host and port of the device.
@@ -53,14 +58,34 @@ def render(config: Config | None) -> str:
     binary += [_binary(tag, unit) for tag in points if tag.bit == 0]
     switches = [_switch(tag, unit) for tag in points if tag.space == COIL]
     lists = {"sensors": sensors, "binary_sensors": binary, "switches": switches}
-    return head + "".join(line for key, entries in lists.items() if entries for line in _list(key, entries))
+    modbus = "".join(line for key, entries in lists.items() if entries for line in _list(key, entries))
+    texts = [_template(entry) for entry in sensors if entry["data_type"] == "string"]
+    return head + modbus + ("template:\n  - sensor:\n" + "".join(_entries(texts)) if texts else "")
 
 
 def _list(key: str, entries: list[Entry]) -> Iterator[str]:
     yield f"    {key}:\n"
+    yield from _entries(entries)
+
+
+def _entries(entries: list[Entry]) -> Iterator[str]:
     for entry in entries:
         for index, (name, value) in enumerate(entry.items()):
             yield f"      {'- ' if index == 0 else '  '}{name}: {json.dumps(value, ensure_ascii=False)}\n"
+
+
+def _template(entry: Entry) -> Entry:
+    """Return a sensor that shows the text of another one up to its first NUL: Home Assistant shows them all."""
+    entity = re.sub(r"[^a-z0-9]+", "_", _plain(str(entry["name"])).lower()).strip("_")
+    return {
+        "name": str(entry["name"]).removesuffix(RAW), "unique_id": f"{entry['unique_id']}_text",
+        "state": f"{{{{ states('sensor.{entity}').split('\\x00')[0] }}}}",
+    }  # fmt: skip
+
+
+def _plain(name: str) -> str:
+    """Return a name in ASCII, as far as that goes by leaving out accents; Home Assistant makes the entity's id of it."""
+    return unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
 
 
 def _common(tag: Tag, unit: int) -> Entry:
@@ -75,7 +100,7 @@ def _sensor(tag: Tag, unit: int) -> Entry:
     kind = _TYPES.get(tag.kind, "string")
     entry = {**_common(tag, unit), "input_type": "holding" if tag.space == HOLDING else "input", "data_type": kind}
     if kind == "string":
-        entry["count"] = tag.count
+        entry |= {"name": f"{entry['name']}{RAW}", "count": tag.count}
     swap = _SWAPS[tag.word_order, tag.byte_order]
     if swap:
         entry["swap"] = swap

@@ -18,19 +18,30 @@ _STATUS_ROWS = 16
 _ENCODE = """\
 // {how}
 const text = String(msg.payload);
-const bytes = Buffer.from(text, "{charset}");
-const data = Buffer.concat([bytes, Buffer.alloc(2 - bytes.length % 2)]);
+{bytes}
+if (bytes === null) {{ node.error("a character that {charset} does not have", msg); return null; }}
+if (bytes.length > {longest}) {{ node.error("longer than one write ({longest} bytes)", msg); return null; }}
+const data = Buffer.alloc({size});  // NULs behind the text: modbus-write takes its whole quantity
+bytes.copy(data);
 const registers = [];
 for (let i = 0; i < data.length; i += 2) registers.push(data.readUInt16{order}(i));
-if (registers.length > 123) {{ node.error("longer than one write (246 bytes)", msg); return null; }}
-while (registers.length < 123) registers.push(0);  // modbus-write takes its whole quantity
 return {{ payload: registers }};
 """
+
+_BYTES = {
+    "utf-8": 'const bytes = Buffer.from(text, "utf8");',
+    "utf-16-le": 'const bytes = Buffer.from(text, "utf16le");',
+    "utf-16-be": 'const bytes = Buffer.from(text, "utf16le").swap16();',
+}
+_ONE_BYTE = """\
+const known = {known};
+const codes = Array.from(text, c => known.indexOf(c));
+const bytes = codes.includes(-1) ? null : Buffer.from(codes);"""
 
 _DECODE = """\
 const r = msg.payload;
 msg.payload = {fields};
-msg.payload.done = msg.payload.accepted_seq === msg.payload.finished_seq;
+msg.payload.done = msg.payload.accepted_seq === msg.payload.finished_seq && msg.payload.queued === 0;
 return msg;
 """
 
@@ -64,12 +75,16 @@ def _client(host: str, port: int, unit: int) -> dict[str, Any]:
 
 def _row(number: int, target: Target | None, unit: int, y: int) -> list[dict[str, Any]]:
     coding = text.coding_of(target)
-    charset = {"utf-8": "utf8", "ascii": "ascii", "latin-1": "latin1", "utf-16-le": "utf16le"}.get(
-        coding.charset, "utf8"
-    )
     name = f"{number} {target.description}" if target and target.description else f"target/{number}"
     how = f"target/{number}: {coding.charset}, first character in the {'low' if coding.byte_order == 'little' else 'high'} byte"
-    encode = _ENCODE.format(how=how, charset=charset, order="LE" if coding.byte_order == "little" else "BE")
+    encode = _ENCODE.format(
+        how=how,
+        bytes=_bytes(coding.charset),
+        charset=coding.charset,
+        longest=tags.longest_write(target),
+        size=2 * LONGEST_WRITE,
+        order="LE" if coding.byte_order == "little" else "BE",
+    )
     fields = ", ".join(
         f"{row.name}: {_field(row.offset, row.count)}" for row in TARGET_STATUS if row.offset < _STATUS_ROWS
     )
@@ -109,3 +124,12 @@ def _row(number: int, target: Target | None, unit: int, y: int) -> list[dict[str
 
 def _field(offset: int, count: int) -> str:
     return f"r[{offset}]" if count == 1 else f"r[{offset}] * 65536 + r[{offset + 1}]"
+
+
+def _bytes(charset: str) -> str:
+    """Return the JavaScript that makes the bytes of a text, null where a character is none of the charset's."""
+    if charset in _BYTES:
+        return _BYTES[charset]
+    # U+FFFD stands for the bytes that mean nothing; a text does not hold it.
+    known = bytes(range(256)).decode(charset, "replace")
+    return _ONE_BYTE.format(known=json.dumps(known))

@@ -10,6 +10,9 @@ from vdevice.registers import text
 from vdevice.registers.layout import COMMIT, LONGEST_WRITE, MIRROR
 from vdevice.sheets import tags
 
+QUEUED = 8
+"""Offset of queued in the status; eight registers from there on hold accepted_seq and finished_seq, too."""
+
 
 def structured_text(config: Config | None) -> str:
     """Return the function block for CODESYS, for the first target whose format is nul, or target 7."""
@@ -21,7 +24,8 @@ def structured_text(config: Config | None) -> str:
         block=1000 * number,
         words=LONGEST_WRITE,
         last=LONGEST_WRITE - 1,
-        status=1000 * number + MIRROR + 10,
+        longest=tags.longest_write(target),
+        status=1000 * number + MIRROR + QUEUED,
         high="2 * i + 1" if little else "2 * i",
         low="2 * i" if little else "2 * i + 1",
         setting='byte_order = "little"' if little else "nothing, the defaults",
@@ -39,7 +43,7 @@ def scl(config: Config | None) -> str:
     a, b, c, d = host.split(".")
     return _SCL.format(
         number=number, description=_comment(target), reference=tags.REFERENCES[tags.HOLDING] + block,
-        status_reference=tags.REFERENCES[tags.HOLDING] + block + MIRROR + 10, a=a, b=b, c=c, d=d,
+        status_reference=tags.REFERENCES[tags.HOLDING] + block + MIRROR + QUEUED, a=a, b=b, c=c, d=d,
         port=port, unit=unit,
         hint=_hint(target, "s7-string"),
     )  # fmt: skip
@@ -74,13 +78,14 @@ _ST = """\
 
    Device tree: Ethernet > Modbus TCP Master > Modbus TCP Slave (the address of vdevice), with two channels:
      "write": Write Multiple Registers (FC16), trigger rising edge, offset {block}, length {words}  -> wText, xWrite
-     "read":  Read Holding Registers (FC03), cyclic 200 ms,         offset {status}, length 6     -> wStatus
+     "read":  Read Holding Registers (FC03), cyclic 200 ms,         offset {status}, length 8     -> wStatus
    Setting of the target: {setting}. Library: SysMem.{hint} *)
 FUNCTION_BLOCK FB_SendToVdevice
 VAR_INPUT
     xExecute : BOOL;                            (* rising edge: send sText *)
-    sText    : STRING(244);
-    wStatus  : ARRAY[0..5] OF WORD;             (* error, attempts, finished_at (2), accepted_seq, finished_seq *)
+    sText    : STRING({longest});
+    (* queued, latency_ms, error, attempts, finished_at (2), accepted_seq, finished_seq *)
+    wStatus  : ARRAY[0..7] OF WORD;
 END_VAR
 VAR_OUTPUT
     xWrite   : BOOL;                            (* trigger of the channel "write" *)
@@ -113,18 +118,18 @@ CASE uiState OF
             FOR i := 0 TO {last} DO
                 wText[i] := SHL(BYTE_TO_WORD(abText[{high}]), 8) OR BYTE_TO_WORD(abText[{low}]);
             END_FOR
-            wBefore := wStatus[4];
+            wBefore := wStatus[6];
             xWrite := TRUE;
             uiState := 10;
         END_IF
     10: (* accepted_seq goes up when the string is on disk *)
-        IF wStatus[4] <> wBefore THEN
+        IF wStatus[6] <> wBefore THEN
             xWrite := FALSE;
             uiState := 20;
         END_IF
-    20: (* equal: nothing is pending *)
-        IF wStatus[4] = wStatus[5] THEN
-            uiError := WORD_TO_UINT(wStatus[0]);
+    20: (* equal, and none is queued: nothing is pending *)
+        IF wStatus[6] = wStatus[7] AND wStatus[0] = 0 THEN
+            uiError := WORD_TO_UINT(wStatus[2]);
             xDone := uiError = 0; xError := uiError <> 0; xBusy := FALSE;
             uiState := 0;
         END_IF
@@ -158,7 +163,7 @@ VERSION : 0.1
       Connection : TCON_IP_v4;
       Buffer : String[244];                // 246 bytes
       Words AT Buffer : Array[0..122] of Word;
-      Answer : Array[0..5] of Word;        // error, attempts, finished_at (2), accepted_seq, finished_seq
+      Answer : Array[0..7] of Word;        // queued, latency_ms, error, attempts, finished_at (2), accepted_seq, finished_seq
       Before : Bool;
       State : Int;
       Request : Bool;
@@ -194,16 +199,16 @@ BEGIN
          END_IF;
       2: // one cycle without a request between two requests
          #Client(REQ := FALSE, DISCONNECT := FALSE, MB_UNIT_ID := {unit}, MB_MODE := 0,
-                 MB_DATA_ADDR := {status_reference}, MB_DATA_LEN := 6, MB_DATA_PTR := #Answer, CONNECT := #Connection);
+                 MB_DATA_ADDR := {status_reference}, MB_DATA_LEN := 8, MB_DATA_PTR := #Answer, CONNECT := #Connection);
          #Request := TRUE;
          #State := 3;
-      3: // accepted_seq and finished_seq equal: nothing is pending
+      3: // accepted_seq and finished_seq equal, and none is queued: nothing is pending
          #Client(REQ := #Request, DISCONNECT := FALSE, MB_UNIT_ID := {unit}, MB_MODE := 0,
-                 MB_DATA_ADDR := {status_reference}, MB_DATA_LEN := 6, MB_DATA_PTR := #Answer, CONNECT := #Connection);
+                 MB_DATA_ADDR := {status_reference}, MB_DATA_LEN := 8, MB_DATA_PTR := #Answer, CONNECT := #Connection);
          IF #Client.DONE THEN
             #Request := FALSE;
-            IF #Answer[4] = #Answer[5] THEN
-               #Code := #Answer[0];
+            IF #Answer[6] = #Answer[7] AND #Answer[0] = 0 THEN
+               #Code := #Answer[2];
                #Done := #Code = 0; #Error := #Code <> 0; #Busy := FALSE; #State := 0;
             ELSE
                #State := 2;

@@ -119,9 +119,9 @@ def _how_to_send(number: int, target: Target | None) -> str:
     return _STEPS.format(
         how=_how(target), example=EXAMPLE, write=_write_step(number, target),
         words=" ".join(words[place : place + 4] for place in range(0, len(words), 4)),
-        accepted=block + 14, finished=block + 15, error=block + 10,
+        queued=block + 8, accepted=block + 14, finished=block + 15, error=block + 10, queued_mirror=block + MIRROR + 8,
         accepted_mirror=block + MIRROR + 14, finished_mirror=block + MIRROR + 15, error_mirror=block + MIRROR + 10,
-        input_reference=_INPUT + block + 14, mirror_reference=_HOLDING + block + MIRROR + 14,
+        input_reference=_INPUT + block + 8, mirror_reference=_HOLDING + block + MIRROR + 8,
     )  # fmt: skip
 
 
@@ -217,9 +217,10 @@ _STEPS = """\
 1. Put the text into registers: {how}. `{example}` is `{words}` (hexadecimal, one group a register).
    An odd last byte is followed by a NUL.
 2. {write}
-3. Read accepted_seq and finished_seq in one request: input registers {accepted} and {finished} with FC04 (reference
-   {input_reference}), or holding registers {accepted_mirror} and {finished_mirror} with FC03 (reference {mirror_reference}).
-   Repeat, some times a second, until both are equal. Both go from 65535 to 0.
+3. Read queued, accepted_seq and finished_seq in one request: input registers {queued}, {accepted} and {finished} with FC04
+   (8 registers from reference {input_reference}), or holding registers {queued_mirror}, {accepted_mirror} and
+   {finished_mirror} with FC03 (from reference {mirror_reference}). Repeat, some times a second, until the two counters are
+   equal and queued is 0. The counters go from 65535 to 0, so that with 65,536 waiting they are equal, too.
 4. Read error: {error} (FC04) or {error_mirror} (FC03). 0 means that the last string was delivered, else see the table of
    errors."""
 

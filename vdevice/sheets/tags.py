@@ -7,7 +7,16 @@ import msgspec
 from vdevice.config import Config, Target
 from vdevice.config.schema import Order, Point
 from vdevice.model import POINTS, TARGETS
-from vdevice.registers.layout import COMMIT, DEVICE_STATUS, DISCRETE_BLOCKS, MIRROR, TARGET_STATUS, TEXT, Row
+from vdevice.registers.layout import (
+    COMMIT,
+    DEVICE_STATUS,
+    DISCRETE_BLOCKS,
+    LONGEST_WRITE,
+    MIRROR,
+    TARGET_STATUS,
+    TEXT,
+    Row,
+)
 
 HOLDING, INPUT, DISCRETE, COIL = "holding register", "input register", "discrete input", "coil"
 REFERENCES = {HOLDING: 400_001, INPUT: 300_001, DISCRETE: 100_001, COIL: 1}
@@ -57,6 +66,16 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
 def targets_of(config: Config | None) -> dict[int, Target | None]:
     """Return the configured targets, or all 64 without their settings."""
     return dict.fromkeys(TARGETS) if config is None else dict(sorted(config.targets.items()))
+
+
+def longest_write(target: Target | None) -> int:
+    """Return how many bytes of text one write of 123 registers can bring, which in `content` must hold the text's end, too."""
+    if target and target.completion == "content" and target.registers:
+        return 2 * min(target.registers, LONGEST_WRITE)
+    if target and target.completion == "content" and target.format == "nul":
+        # A NUL, of two bytes in UTF-16.
+        return 2 * LONGEST_WRITE - (2 if target.encoding.startswith("utf-16") else 1)
+    return 2 * LONGEST_WRITE
 
 
 def reach(config: Config | None) -> tuple[str, int, int]:
@@ -130,7 +149,8 @@ def text_tags(number: int, target: Target | None) -> list[Tag]:
     description = f" ({target.description})" if target and target.description else ""
     tags = [
         Tag(
-            name=f"target/{number}.text", space=HOLDING, address=1000 * number, count=TEXT, kind="string", access="write",
+            name=f"target/{number}.text", space=HOLDING, address=1000 * number,
+            count=target.registers if target and target.registers else TEXT, kind="string", access="write",
             meaning=f"the string: 2 bytes a register, up to {2 * TEXT} bytes{description}",
             byte_order=target.byte_order if target else "big",
         )

@@ -39,6 +39,11 @@ class _Board(Collector):
         yield queued
         yield latency
         yield GaugeMetricFamily("vdevice_connections", "Modbus connections", value=board.connections.total())
+        yield GaugeMetricFamily(
+            "vdevice_unanswered_seconds",
+            "Age of the oldest Modbus request without a response",
+            value=board.unanswered_seconds,
+        )
         yield GaugeMetricFamily("vdevice_healthy", "Strings are accepted and delivered", value=int(board.healthy))
         yield GaugeMetricFamily("vdevice_outbox_full", "The outbox is full", value=int(board.outbox_full))
         yield GaugeMetricFamily("vdevice_outbox_failing", "The outbox fails", value=int(board.outbox_failing))

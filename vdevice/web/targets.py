@@ -10,7 +10,7 @@ from vdevice import __version__
 from vdevice.config import Target
 from vdevice.config.edit import Settings, settings_of, tag_of, with_target
 from vdevice.config.load import parse
-from vdevice.errors import BuildError, TextError
+from vdevice.errors import BuildError, OutboxFailingError, TextError
 from vdevice.modbus.pdu import Refused
 from vdevice.modbus.texts import Client
 from vdevice.model import TARGETS, Event, Verdict, new_event_id
@@ -165,6 +165,8 @@ async def write_string(call: Call) -> Written:
         stored = await call.device.unit.writes.string(number, given.value, client)
     except TextError as error:
         raise ApiError(422, str(error)) from None
+    except OutboxFailingError as error:
+        raise ApiError(503, str(error)) from None
     except Refused as refused:
         words = {2: (404, "the target is not configured"), 6: (503, "the outbox is full; write again")}
         raise ApiError(*words.get(refused.code, (409, "the target is disabled"))) from None
