@@ -28,7 +28,8 @@ class TargetState(msgspec.Struct):
     """What is known of one target. Times are UTC seconds, `latency_ms` is accept to delivery.
 
     `sending` and `retrying` count the events that this process has; another one that shares the outbox may have some.
-    `refused` counts, since the start, the writes that stored nothing and the staged texts that were thrown away.
+    `full` says that the last write found no room in the outbox. `refused` counts, since the start, the writes that stored
+    nothing and the staged texts that were thrown away.
     """
 
     configured: bool = False
@@ -49,6 +50,7 @@ class TargetState(msgspec.Struct):
     error: ErrorCode = ErrorCode.NONE
     error_text: str = ""
     refused: int = 0
+    full: bool = False
 
     @property
     def queued(self) -> int:
@@ -81,8 +83,9 @@ class Try(NamedTuple):
 
 
 class Board:
-    """All targets, and the device's own figures. `waiting` counts what the outbox holds for all targets.
+    """All targets, and the device's own figures.
 
+    `waiting` counts what the outbox holds for all targets; `outbox_full` says that it has no place free for any of them.
     `unanswered_since` is when the oldest Modbus request without a response came (seconds of the monotonic clock).
     """
 
@@ -116,7 +119,7 @@ class Board:
 
     @property
     def healthy(self) -> bool:
-        """Strings can be accepted and are delivered."""
+        """Messages can be accepted and are delivered; where one target is full, others are accepted."""
         return self.delivering and self.answering and not self.outbox_failing and not self.outbox_full
 
     @property

@@ -41,7 +41,11 @@ class ConversionError(VdeviceError):
 
 
 class OutboxFullError(VdeviceError):
-    """`outbox.max_messages` strings are waiting; nothing of the request was stored."""
+    """There is no room for a message of `target`, None where not only it is concerned; nothing of the request was stored."""
+
+    def __init__(self, message: str, target: int | None = None) -> None:
+        super().__init__(message)
+        self.target = target
 
 
 class OutboxFailingError(VdeviceError):

@@ -416,19 +416,79 @@ async def test_trigger_change_delivers_once(recorder: Recorder, tmp_path: Path) 
     assert recorder.bodies() == [b"same"]
 
 
+async def full(plc: Peer) -> list[int]:
+    """Return the targets whose discrete input says that the last write found no room."""
+    reply = await plc.ask(b"\x02\x01\x2d\x00\x40")
+    return [number for number in range(1, 65) if reply[2 + (number - 1) // 8] >> (number - 1) % 8 & 1]
+
+
+async def test_a_target_without_room_gets_06_while_others_are_accepted(recorder: Recorder, tmp_path: Path) -> None:
+    dead = target(recorder, path="/dead").replace(FAST, "backoff = 3600")
+    recorder.reply = lambda n: answer(503 if b" /dead " in recorder.requests[n] else 200)
+    toml = "[outbox]\nmax_messages = 10\n" + dead + target(recorder).replace(".7", ".8", 1)
+    async with device(toml, tmp_path) as app, peer(app.address) as plc:
+        await write(plc, *"abcde")
+        for _ in range(3):
+            assert await plc.ask(fc16(7000, "f")) == b"\x90\x06"
+        await write(plc, *map(str, range(20)), block=8000)
+        await idle(app, 8)
+        assert await full(plc) == [7]
+        assert [(await plc.inputs(block, 49))[48] for block in (7000, 8000)] == [3, 0]
+        # The device as a whole is well: one target says nothing about the others.
+        assert (await plc.inputs(0, 7))[6] == 0
+        assert await plc.ask(b"\x02\x00\x00\x00\x01") == b"\x02\x01\x01"
+        assert app.board.targets[7].queued == 5
+
+
 async def test_a_full_outbox_answers_06_and_the_plc_may_write_again(recorder: Recorder, tmp_path: Path) -> None:
     recorder.reply = lambda _n: answer(503)
-    toml = "[outbox]\nmax_messages = 3\n" + target(recorder)
+    toml = "[outbox]\nmax_messages = 1\n" + target(recorder)
     async with device(toml, tmp_path) as app, peer(app.address) as plc:
-        await write(plc, *"abc")
+        await write(plc, "a")
         assert await plc.ask(fc16(7000, "d")) == b"\x90\x06"
         assert (await plc.inputs(0, 7))[6] == 1
+        assert await full(plc) == [7]
         recorder.reply = lambda _n: answer(200)
         await idle(app)
         await write(plc, "d")
         await idle(app)
         assert (await plc.inputs(0, 7))[6] == 0
+        assert await full(plc) == []
+        assert (await plc.inputs(7000, 49))[48] == 1
     assert recorder.bodies()[-1] == b"d"
+
+
+async def test_refused_writes_are_counted_for_each_target(
+    recorder: Recorder, tmp_path: Path, outbox: OnSqlite | OnNats
+) -> None:
+    toml = target(recorder) + target(recorder, "enabled = false").replace(".7", ".8", 1)
+    async with device(toml, tmp_path) as app, peer(app.address) as plc:
+
+        async def refused() -> list[int]:
+            return [(await plc.inputs(block, 49))[48] for block in (7000, 8000, 9000)]
+
+        assert await plc.ask(fc16(7000, b"\xff\xfe")) == b"\x90\x03"
+        assert await plc.ask(b"\x10\x1b\x58\x00\x02\x03abc") == b"\x90\x03"
+        assert await refused() == [2, 0, 0]
+        assert await plc.ask(fc16(8000, "x")) == b"\x90\x04"
+        assert await refused() == [2, 1, 0]
+        # What has no such register is no write to a target.
+        assert await plc.ask(fc16(7950, "x")) == b"\x90\x02"
+        assert await plc.ask(fc16(9000, "x")) == b"\x90\x02"
+        await write(plc, "a")
+        await idle(app)
+        assert await refused() == [2, 1, 0]
+        outbox.hurt(app)
+        assert await plc.ask(fc16(7000, "x" * 240)) == b"\x90\x04"
+        assert await refused() == [3, 1, 0]
+        outbox.mend(app)
+        await until(lambda: not app.board.outbox_failing)
+        burst = [plc.frame(fc16(7000, "x" * 240)) for _ in range(40)]
+        plc.writer.write(b"".join(burst))
+        codes = [(await plc.answer())[2] for _ in burst]
+        assert set(codes) <= {fc16(7000, "x" * 240)[:5], b"\x90\x06"}
+        assert await refused() == [3 + codes.count(b"\x90\x06"), 1, 0]
+        await idle(app)
 
 
 async def test_a_failing_outbox_answers_04_while_status_goes_on(

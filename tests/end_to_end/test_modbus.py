@@ -106,7 +106,7 @@ async def test_exception(plc: Peer, app: App, recorder: Recorder, pdu: bytes, co
 @pytest.mark.parametrize(("unit", "answered"), [(0, True), (1, True), (255, True), (2, False), (247, False)])
 async def test_unit_ids(plc: Peer, unit: int, answered: bool) -> None:  # noqa: FBT001
     reply = await plc.ask(read(4, 0, 1), unit)
-    assert reply == (b"\x04\x02\x00\x01" if answered else b"\x84\x0b")
+    assert reply == (b"\x04\x02\x00\x02" if answered else b"\x84\x0b")
 
 
 async def test_points_are_read_back_as_they_were_written(plc: Peer) -> None:
@@ -168,7 +168,7 @@ async def test_a_client_that_writes_a_register_too_many_keeps_its_connection(plc
         long = struct.pack(">BHHB", 16, 7000, length // 2, length & 0xFF) + bytes(length)
         plc.writer.write(plc.frame(long) + plc.frame(read(4, 0, 1)))
         assert (await plc.answer())[2] == b"\x90\x03"
-        assert (await plc.answer())[2] == b"\x04\x02\x00\x01"
+        assert (await plc.answer())[2] == b"\x04\x02\x00\x02"
     assert app.board.targets[7].accepted == 0
 
 
@@ -228,7 +228,7 @@ async def test_frames_cut_at_every_byte(plc: Peer) -> None:
         await asyncio.sleep(0.001)
         plc.writer.write(whole[cut:])
         assert (await plc.answer())[2] == b"\x10\x1b\x58\x00\x02"
-        assert (await plc.answer())[2] == b"\x04\x02\x00\x01"
+        assert (await plc.answer())[2] == b"\x04\x02\x00\x02"
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ async def test_frames_cut_at_every_byte(plc: Peer) -> None:
 )
 async def test_what_is_not_modbus_closes_the_connection(plc: Peer, app: App, junk: bytes) -> None:
     plc.writer.write(plc.frame(read(4, 0, 1)) + junk)
-    assert (await plc.answer())[2] == b"\x04\x02\x00\x01"
+    assert (await plc.answer())[2] == b"\x04\x02\x00\x02"
     assert await plc.reader.read() == b""
     await until(lambda: not app.board.connections)
 
@@ -307,7 +307,7 @@ async def test_shutdown_answers_what_was_received(recorder: Recorder, tmp_path: 
         writer.write(b"".join(plc.frame(fc16(7000, "x")) for _ in range(16)))
         outbox = app.outbox
         assert isinstance(outbox, SqliteOutbox)
-        await until(lambda: app.board.targets[7].accepted + outbox._arriving > 0)
+        await until(lambda: app.board.targets[7].accepted + outbox._room.arriving > 0)
         await stack.aclose()
         answers = [(await plc.answer())[2][0] for _ in range(16)]
         assert answers == [16] * 16

@@ -17,6 +17,7 @@ from vdevice.config.load import parse
 from vdevice.errors import ConfigError, VdeviceError
 from vdevice.modbus.client import connect
 from vdevice.modbus.tls import _utf8_string
+from vdevice.registers.layout import MAP_VERSION
 
 TLS = """
 [modbus]
@@ -60,7 +61,7 @@ async def test_a_role_says_what_may_be_written_and_all_may_read(recorder: Record
         for role, answer in (("operator", 0x10), ("viewer", 0x90), ("stranger", 0x90)):
             async with peer(app.tls_address, context(tmp_path, role)) as plc:
                 assert (await plc.ask(fc16(7000, role)))[0] == answer
-                assert await plc.inputs(0, 1) == [1]
+                assert await plc.inputs(0, 1) == [MAP_VERSION]
         await recorder.wait(1)
         assert recorder.bodies() == [b"operator"]
 
@@ -162,7 +163,7 @@ async def test_certificates_that_do_not_fit_are_refused_and_the_old_ones_stay(
         (tmp_path / "certs/server.key").write_bytes((tmp_path / "certs/ca.key").read_bytes())
         assert not app.reload()
         async with peer(app.tls_address, context(tmp_path, "operator")) as plc:
-            assert await plc.inputs(0, 1) == [1]
+            assert await plc.inputs(0, 1) == [MAP_VERSION]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ DELIVERED = Outcome(Verdict.DELIVERED, http_status=200)
 FAILED = Outcome(Verdict.GIVE_UP, ErrorCode.HTTP, 404, "HTTP 404", b"no such hook")
 
 
-def opened(folder: Path, most: int = 100) -> SqliteOutbox:
+def opened(folder: Path, most: int = 1000) -> SqliteOutbox:
     return SqliteOutbox(folder / "o.db", Board(), most)
 
 
@@ -63,8 +63,8 @@ async def test_events_of_one_request_are_stored_together_or_not_at_all(tmp_path:
 
 
 async def test_a_full_outbox_refuses_and_takes_again(tmp_path: Path) -> None:
-    async with opened(tmp_path, 2) as outbox:
-        stored = await outbox.put([event_of("a"), event_of("b")])
+    async with opened(tmp_path, 1) as outbox:
+        stored = await outbox.put([event_of("a")])
         with pytest.raises(OutboxFullError):
             outbox.put([event_of("c")])
         assert outbox._board.outbox_full

@@ -69,7 +69,7 @@ async def test_one_request_that_cannot_be_stored_fails_alone(bad: Event, tmp_pat
         await failing(wrong)
         await probing
         assert not outbox._board.outbox_failing, "nothing is wrong with the outbox"
-        assert (outbox._board.waiting, outbox._arriving) == (2, 0)
+        assert (outbox._board.waiting, outbox._room.arriving) == (2, 0)
         await outbox.put([event_of("d")])
     assert stored_values(tmp_path) == ["a", "c", "d"]
 
@@ -177,7 +177,7 @@ async def test_what_was_answered_too_late_is_counted_and_offered_all_the_same(tm
         assert outbox._board.outbox_failing
         writer.resume()
         await until(lambda: len(offered) == 1)
-        assert (outbox._board.waiting, outbox._arriving) == (1, 0)
+        assert (outbox._board.waiting, outbox._room.arriving) == (1, 0)
         assert not outbox._board.outbox_failing
         await failing(shifting)
         assert outbox.writer_pid == writer.pid

@@ -21,6 +21,7 @@ def test_status_registers_say_what_the_state_says(
         configured=True, enabled=True, accepted=accepted, delivered=delivered, failed=failed, discarded=discarded
     )
     state.error, state.error_text, state.latency_ms = ErrorCode.INTERNAL, words, waiting
+    state.refused = waiting
     data = layout.target_status(state)
     assert len(data) == 100
     row = layout.parse_target_status(list(struct.unpack(">50H", data)))
@@ -30,6 +31,7 @@ def test_status_registers_say_what_the_state_says(
     assert row["queued"] == min(waiting, 65535)
     assert row["latency_ms"] == min(waiting, 65535)
     assert row["error"] == 99
+    assert row["refused"] == waiting % 2**16
     assert row["accepted_seq"] == accepted % 2**16
     assert row["finished_seq"] == (accepted - waiting) % 2**16
     assert row["error_text"] == to_ascii(words, 64)
@@ -41,7 +43,7 @@ def test_device_registers_say_what_the_board_says() -> None:
     board.connections["10.0.0.1"] = 3
     board.outbox_full = True
     row = layout.parse_device_status(list(struct.unpack(">50H", layout.device_status(board, "plant-7"))))
-    assert row["map_version"] == 1
+    assert row["map_version"] == 2
     assert (row["queued"], row["connections"], row["device_id"]) == (65535, 3, "plant-7")
     assert row["flags"] == 0b101
 
@@ -114,7 +116,7 @@ def test_discrete_inputs_can_be_read_as_one_block() -> None:
     assert [number for number, value in enumerate(found) if value] == list(range(201, 265))
 
 
-def test_discrete_inputs_show_busy_failed_enabled() -> None:
+def test_discrete_inputs_show_busy_failed_enabled_full() -> None:
     board = Board()
     board.delivering = True
     board.targets[7] = TargetState(configured=True, enabled=True, accepted=1, error=ErrorCode.HTTP)
@@ -122,3 +124,6 @@ def test_discrete_inputs_show_busy_failed_enabled() -> None:
     assert layout.discrete_inputs(board, 6, 3) == [False, True, False]
     assert layout.discrete_inputs(board, 107, 1) == [True]
     assert layout.discrete_inputs(board, 207, 1) == [True]
+    assert layout.discrete_inputs(board, 307, 1) == [False]
+    board.targets[7].full = True
+    assert layout.discrete_inputs(board, 301, 64) == [number == 7 for number in range(1, 65)]

@@ -12,6 +12,7 @@ import aiohttp
 from tests.support import Recorder, answer, device, fc16, peer, until
 from tests.web.conftest import WEB
 from vdevice.outbox.sqlite import SqliteOutbox
+from vdevice.registers.layout import MAP_VERSION
 from vdevice.web.routes import ROUTES
 from vdevice.web.server import STATIC
 
@@ -41,7 +42,7 @@ async def test_generated_requests_get_what_the_document_says(tmp_path: Path) -> 
         assert int(found[1]) > 500
         # Still there, and well.
         async with peer(app.address) as plc:
-            assert await plc.inputs(0, 1) == [1]
+            assert await plc.inputs(0, 1) == [MAP_VERSION]
 
 
 async def test_the_document_has_each_route_and_nothing_else(tmp_path: Path) -> None:

@@ -133,21 +133,23 @@ def status(
 ) -> None:
     """Show all targets of a device, read over Modbus."""
     tls = _tls(tls_ca, tls_cert, tls_key)
-    device, rows = device_app.run_loop(_read_status(_address(config, host, port, unit, tls=tls is not None), tls))
+    device, rows, full = device_app.run_loop(_read_status(_address(config, host, port, unit, tls=tls is not None), tls))
     shown = {n: row for n, row in rows.items() if everything or row["state"] or row["accepted"]}
     if as_json:
-        print_json({"device": device, "targets": shown})
+        print_json({"device": device, "targets": {n: {**row, "full": int(n in full)} for n, row in shown.items()}})
         return
     names = load_if_there(config)
     table = new_table(
-        "", "target", "state", "queued", "accepted", "delivered", "failed", "http", "ms", "last error",
+        "", "target", "state", "queued", "accepted", "delivered", "failed", "refused", "http", "ms", "last error",
         wrap=("target", "last error"),
     )  # fmt: skip
     for number, row in shown.items():
         target = names.targets.get(number) if names else None
         state = TargetStatus(int(row["state"])).name.lower().replace("_", " ")
+        state += ", full" if number in full else ""
         color = "red" if row["error"] else "green" if row["delivered"] else ""
-        cells = [str(row[key]) for key in ("queued", "accepted", "delivered", "failed", "http_status", "latency_ms")]
+        keys = ("queued", "accepted", "delivered", "failed", "refused", "http_status", "latency_ms")
+        cells = [str(row[key]) for key in keys]
         words = str(row["error_text"]).replace("[", r"\[")
         table.add_row(str(number), target.description if target else "", state, *cells, words, style=color)
     console.print(table)
@@ -164,12 +166,12 @@ def status(
 
 async def _read_status(
     address: tuple[str, int, int], tls: ssl.SSLContext | None
-) -> tuple[dict[str, int | str], dict[int, dict[str, int | str]]]:
+) -> tuple[dict[str, int | str], dict[int, dict[str, int | str]], list[int]]:
     async def all_targets(client: DeviceClient) -> dict[int, dict[str, int | str]]:
         return {number: await client.target(number) for number in TARGETS}
 
     async with connect(*address, tls=tls) as client:
-        return await client.device(), await all_targets(client)
+        return await client.device(), await all_targets(client), await client.full()
 
 
 def _address(config: Path, host: str | None, port: int | None, unit: int | None, *, tls: bool) -> tuple[str, int, int]:

@@ -18,7 +18,7 @@ unit_id = 1                     # 0 and 255 are answered as well
 
 [outbox]
 url = "sqlite:///vdevice.db"    # relative to this file
-max_messages = 100000           # what waits at most; above that writes get exception 06
+max_messages = 100000           # what waits at most; no target gets more than half
 keep_failed = 30                # days that dead letters are kept
 keep_delivered = 24             # hours that delivered ones are kept
 

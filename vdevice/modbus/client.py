@@ -13,6 +13,7 @@ from pymodbus.pdu import ModbusPDU
 from pymodbus.transport import CommParams, CommType
 
 from vdevice.errors import DeviceError
+from vdevice.model import TARGETS
 from vdevice.registers import layout
 
 EXCEPTIONS = {
@@ -20,7 +21,7 @@ EXCEPTIONS = {
     2: "02: there is no such register, or the target is not configured",
     3: "03: the value is wrong, not text of the target's encoding, or its length cannot be",
     4: "04: the target is disabled, or the outbox cannot be written",
-    6: "06: the outbox is full, or too many requests wait; write again",
+    6: "06: the outbox has no room for this target, or too many requests wait; write again",
     11: "0B: it has another unit id",
 }
 POLL = 0.05
@@ -52,6 +53,13 @@ class DeviceClient:
     async def target(self, target: int) -> dict[str, int | str]:
         """Return the status registers of a target by name. Raises DeviceError."""
         return layout.parse_target_status(await self._status(target * 1000))
+
+    async def full(self) -> list[int]:
+        """Return the targets whose last write found no room in the outbox. Raises DeviceError."""
+        ask, first = self._client.read_discrete_inputs, layout.DISCRETE_BLOCKS[3]
+        answer = await self._ask(lambda: ask(first, count=len(TARGETS), device_id=self._unit))
+        self._check(answer)
+        return [number for number, bit in zip(TARGETS, answer.bits, strict=False) if bit]
 
     async def device(self) -> dict[str, int | str]:
         """Return the status registers of the device by name. Raises DeviceError."""

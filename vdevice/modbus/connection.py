@@ -20,7 +20,7 @@ from typing import Any, Protocol, cast
 import msgspec
 from pymodbus.constants import ExcCodes
 
-from vdevice.modbus import frames, pdu
+from vdevice.modbus import frames
 from vdevice.modbus.frames import Frame, FrameError
 from vdevice.modbus.pending import Pending
 from vdevice.modbus.texts import Client
@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
 
     def _accept(self, frame: Frame) -> None:
         busy = len(self._queue) >= BUSY_ABOVE or not self._server.may_ask(self._client)
-        refusal = pdu.exception(frame.pdu[0], ExcCodes.DEVICE_BUSY) if busy else None
+        refusal = self._unit.refuse(frame.pdu, ExcCodes.DEVICE_BUSY) if busy else None
         self._queue.append(_Waiting(frame, self.last_seen, refusal))
         self._begin()
         self._pump()
@@ -300,7 +300,7 @@ class Connection(asyncio.Protocol):
         late = [waiting for waiting in self._queue if waiting.since <= since and waiting.answer is None]
         for waiting in late:
             if waiting.pending is None and self._unit.writes_anything(waiting.frame.pdu):
-                waiting.answer = pdu.exception(waiting.frame.pdu[0], ExcCodes.DEVICE_FAILURE)
+                waiting.answer = self._unit.refuse(waiting.frame.pdu, ExcCodes.DEVICE_FAILURE)
         for waiting in late:
             if waiting.pending:
                 self._unit.expire(waiting.pending)

@@ -24,7 +24,8 @@ from typing import NamedTuple
 
 from pymodbus.constants import ExcCodes
 
-from vdevice.registers.layout import Space
+from vdevice.model import TARGETS
+from vdevice.registers.layout import COMMIT, Space
 
 
 class Refused(Exception):  # noqa: N818 (an exception code is an answer, not a failure of ours)
@@ -142,6 +143,15 @@ def decode(pdu: bytes) -> Request:
     if function == 43:
         return _identify(pdu)
     raise Refused(ExcCodes.ILLEGAL_FUNCTION)
+
+
+def written_target(pdu: bytes) -> int | None:
+    """Return the target whose text or commit register a PDU would write first, be it whole or broken; None for others."""
+    place = {6: 1, 16: 1, 23: 5}.get(pdu[0])
+    if place is None or len(pdu) < place + 2:
+        return None
+    block, offset = divmod(int.from_bytes(pdu[place : place + 2]), 1000)
+    return block if block in TARGETS and offset <= COMMIT else None
 
 
 def _require(holds: bool) -> None:  # noqa: FBT001 (it is the condition itself)

@@ -5,7 +5,7 @@ are counted, and the next line, `QUIET_SECONDS` later at the earliest, says how 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -74,6 +74,11 @@ class Refusals:
         """Count a write to a target that stored nothing, or a staged text that was thrown away; log it."""
         self._board.refuse(target)
         self.warn(event, target, client, reason)
+
+    def count(self, targets: Iterable[int]) -> None:
+        """Count a write to each of some targets that stored nothing."""
+        for target in targets:
+            self._board.refuse(target)
 
     def warn(self, event: str, target: int, client: str, reason: str) -> None:
         """Log what a client did to a target, once in a while."""

@@ -117,11 +117,15 @@ class Unit:
         """Execute a request; what must be on disk first is still under way in the Pending that comes back."""
         if unit_id != self._config.modbus.unit_id and unit_id not in EVERY_UNIT:
             return pdu.exception(request[0], ExcCodes.GATEWAY_NO_RESPONSE)
+        decoded = None
         try:
-            return self._execute(pdu.decode(request), client)
+            decoded = pdu.decode(request)
+            return self._execute(decoded, client)
         except Refused as refused:
-            return pdu.exception(request[0], refused.code)
+            # What was decoded is counted where it is executed, which knows the targets of a point's rules.
+            return self.refuse(request, refused.code) if decoded is None else pdu.exception(request[0], refused.code)
         except Exception as error:  # noqa: BLE001 (the last line of defence: whatever is wrong inside, the request is answered)
+            self.refuse(request, ExcCodes.DEVICE_FAILURE)
             return self._failed(request[0], error)
 
     def expire(self, pending: Pending) -> None:
@@ -129,6 +133,13 @@ class Unit:
         if not pending.ended:
             self._board.answered_late()
             pending.expire(self.writes.late_words)
+
+    def refuse(self, request: bytes, code: ExcCodes) -> bytes:
+        """Return the exception to a request PDU that is not executed; count it where it would write to a target."""
+        target = pdu.written_target(request)
+        if target and code is not ExcCodes.ILLEGAL_FUNCTION:
+            self._board.refuse(target)
+        return pdu.exception(request[0], code)
 
     def end(self, function: int, pending: Pending) -> bytes:
         """Return the answer to a request that has ended."""

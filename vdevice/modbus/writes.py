@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 from pymodbus.constants import ExcCodes
@@ -92,7 +92,7 @@ class Writes:
         target = self._target(number, client)
         value = text.trimmed(value) if target.trim else value
         text.encode_ended(value, text.coding_of(target), target.registers)
-        self._check_enabled(target)
+        self._check_enabled(target, client)
         if not value and target.ignore_empty:
             return []
         pending = self._put((_event(number, value, client.name),), client, bytes)
@@ -188,7 +188,7 @@ class Writes:
     def _text(self, target: Target, offset: int, data: bytes, client: Client, answer: Answer) -> bytes | Pending:
         now = time.monotonic()
         if target.completion != "request":
-            self._check_enabled(target)
+            self._check_enabled(target, client)
             self._look_at(now + self.texts.rules(target.number).patience)
         try:
             if target.completion == "idle":
@@ -196,17 +196,17 @@ class Writes:
                 self._unstored.check_room(target.number)
             whole = self.texts.write(target, offset, data, client, now)
         except OutboxFullError as error:
-            raise self._busy(client, error, target=target.number) from None
+            raise self._busy(client, error, {target.number}) from None
         return answer() if whole is None else self._whole(target, whole, client, answer)
 
     def _commit(self, target: Target, length: int, client: Client, answer: Answer) -> bytes | Pending:
         if target.completion == "commit":
-            self._check_enabled(target)
+            self._check_enabled(target, client)
         return self._whole(target, self.texts.commit(target, length, client), client, answer)
 
     def _whole(self, target: Target, whole: Whole, client: Client, answer: Answer) -> bytes | Pending:
         """Store a whole text."""
-        self._check_enabled(target)
+        self._check_enabled(target, client)
         if whole.value is None:
             return answer()
         event = _event(target.number, whole.value, client.name)
@@ -264,22 +264,31 @@ class Writes:
         keep: Callable[[], None] = nothing,
         undo: Callable[[], None] = nothing,
     ) -> Pending:
+        targets = {event.target for event in events}
+
+        def refused() -> None:
+            self._refusals.count(targets)
+            undo()
+
         try:
             stored = self._outbox.put(events, self._changed_only)
         except OutboxFullError as error:
             undo()
-            raise self._busy(client, error, target=events[0].target) from None
+            raise self._busy(client, error, targets) from None
         except BaseException:
             undo()
             raise
-        return Pending(stored, answer, keep, undo)
+        return Pending(stored, answer, keep, refused)
 
-    def _check_enabled(self, target: Target) -> None:
+    def _check_enabled(self, target: Target, client: Client) -> None:
         if not target.enabled:
+            self._refusals.refuse("disabled", target.number, client.name, "the target is disabled")
             raise Refused(ExcCodes.DEVICE_FAILURE)
 
-    def _busy(self, client: Client, error: OutboxFullError, target: int) -> Refused:
-        log.warning("busy", target=target, client=client.name, reason=str(error))
+    def _busy(self, client: Client, error: OutboxFullError, targets: Collection[int]) -> Refused:
+        """Count and log a write that found no room, and return its refusal."""
+        self._refusals.count(targets)
+        self._refusals.warn("busy", error.target or min(targets), client.name, str(error))
         return Refused(ExcCodes.DEVICE_BUSY)
 
     def _complete_idle(self, clock: float) -> None:

@@ -17,10 +17,11 @@ import structlog
 from vdevice.board import Board
 from vdevice.clean import clean
 from vdevice.config import Config, Target
-from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
+from vdevice.errors import OutboxFailingError, VdeviceError
 from vdevice.model import ErrorCode, Event, Outcome, Stored, Verdict
 from vdevice.outbox import locks
 from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Retry, Shift
+from vdevice.outbox.room import Room
 from vdevice.outbox.writer_client import WriterClient, limit_of, patience_of
 
 PURGED_AT_ONCE = 100
@@ -41,7 +42,7 @@ class SqliteOutbox:
     """
 
     def __init__(self, file: Path, board: Board, max_messages: int, answer_timeout: float = 5.0) -> None:
-        self._max_messages = max_messages
+        self._room = Room(board, max_messages)
         self._limit = limit_of(answer_timeout)
         self._write_probe_at = 0.0
         self._is_told_of_all = True
@@ -50,7 +51,6 @@ class SqliteOutbox:
         self._offer: Callable[[list[Stored]], None] = lambda _stored: None
         self._file = locks.real_path(file)
         self._board = board
-        self._arriving = 0
 
     @property
     def writer_pid(self) -> int | None:
@@ -70,7 +70,7 @@ class SqliteOutbox:
 
     def apply(self, config: Config) -> None:
         """Go on with another config."""
-        self._max_messages = config.outbox.max_messages
+        self._room.most = config.outbox.max_messages
         self._limit = self._writer.limit = limit_of(config.modbus.answer_timeout)
 
     def serve(self, _targets: Collection[Target], offer: Callable[[list[Stored]], None]) -> None:
@@ -83,11 +83,8 @@ class SqliteOutbox:
         Events of a target in `changed_only` are left out where they repeat its last accepted string. Raises
         OutboxFullError now; the future raises OutboxFailingError.
         """
-        count = len(events)
-        if self._board.waiting + self._arriving + count > self._max_messages:
-            self._board.outbox_full = True
-            raise OutboxFullError(f"{self._max_messages} strings wait (outbox.max_messages)")
-        self._arriving += count
+        targets = [event.target for event in events]
+        self._room.reserve(targets)
 
         def convert(numbers: list[int]) -> list[Stored]:
             return [
@@ -97,9 +94,9 @@ class SqliteOutbox:
             ]
 
         def done(stored: list[Stored] | None) -> None:
-            self._arriving -= count
             for item in stored or ():
                 self._board.count(item.event.target, accepted=1)
+            self._room.release(targets)
             if stored:
                 self._tell(stored)
 
@@ -195,7 +192,7 @@ class SqliteOutbox:
         self._board.outbox_failing = failure is not None
         if failure is None:
             self._board.outbox_good_until = time.monotonic() + self._limit + SILENCE_SECONDS
-            self._board.outbox_full = self._board.waiting + self._arriving >= self._max_messages
+            self._room.show()
 
     def _show(self, rows: list[dict[str, Any]], *, outcomes: bool = False) -> None:
         """Put the counters on the board, and at the start the last outcomes too."""

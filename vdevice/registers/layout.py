@@ -1,4 +1,4 @@
-"""Which address is what: the register map of CONTRACT section 1, map version 1, and the words of the status blocks.
+"""Which address is what: the register map of CONTRACT section 1, map version 2, and the words of the status blocks.
 
 Addresses are 0-based. `find` is the one place that knows what lies where; the tables below it are also what
 `vdevice map` prints, and a test holds them against the encoders.
@@ -13,7 +13,7 @@ from vdevice.board import Board, TargetState
 from vdevice.clean import to_ascii
 from vdevice.model import POINTS, TARGETS
 
-MAP_VERSION = 1
+MAP_VERSION = 2
 TEXT = 900
 LONGEST_WRITE = 123
 """Registers of one FC16 request (Application Protocol 6.12)."""
@@ -25,8 +25,8 @@ DISCRETE_HEALTHY = 0
 INPUTS, DISCRETES = 65_000, 400
 """Input registers and discrete inputs that can be read, in any range: what no table names is 0."""
 
-DISCRETE_BLOCKS = (1, 101, 201)
-"""Where the discrete inputs busy, last string failed and enabled of target 1 are."""
+DISCRETE_BLOCKS = (1, 101, 201, 301)
+"""Where the discrete inputs busy, last message failed, enabled and full of target 1 are."""
 
 
 class Space(enum.Enum):
@@ -71,21 +71,28 @@ TARGET_STATUS = (
         "delivered + failed + discarded, low 16 bits: equal to accepted_seq = nothing is pending",
     ),
     Row(16, 32, "error_text", "ASCII, 64 bytes", "the last error in words, NUL padded"),
-    Row(48, 2, "reserved", "", "0"),
+    Row(
+        48,
+        1,
+        "refused",
+        "uint16",
+        "writes answered 03, 04 or 06 that stored nothing, and staged texts thrown away, since the start, low 16 bits",
+    ),
+    Row(49, 1, "reserved", "", "0"),
 )
 
 DEVICE_STATUS = (
-    Row(0, 1, "map_version", "uint16", "version of this register map, 1"),
+    Row(0, 1, "map_version", "uint16", f"version of this register map, {MAP_VERSION}"),
     Row(1, 1, "heartbeat", "uint16", "goes up by one each second"),
     Row(2, 2, "uptime", "uint32", "since the start, high word first", "s"),
     Row(4, 1, "queued", "uint16", "strings queued in all, 65535 = that many or more"),
     Row(5, 1, "connections", "uint16", "Modbus connections"),
-    Row(6, 1, "flags", "bits", "bit 0 outbox full, bit 1 outbox failing, bit 2 delivery stopped"),
+    Row(6, 1, "flags", "bits", "bit 0 outbox full (for every target), bit 1 outbox failing, bit 2 delivery stopped"),
     Row(7, 16, "device_id", "ASCII, 32 bytes", "the device's id, NUL padded"),
     Row(23, 27, "reserved", "", "0"),
 )
 
-_TARGET = struct.Struct(">HHIIIHHHHIHH64s4x")
+_TARGET = struct.Struct(">HHIIIHHHHIHH64sH2x")
 _DEVICE = struct.Struct(">HHIHHH32s54x")
 
 
@@ -128,6 +135,7 @@ def target_status(state: TargetState) -> bytes:
         state.accepted & 0xFFFF,
         (state.delivered + state.failed + state.discarded) & 0xFFFF,
         to_ascii(state.error_text, 64).encode(),
+        state.refused & 0xFFFF,
     )
 
 
@@ -177,7 +185,7 @@ def _discrete(board: Board, address: int) -> bool:
     state = board.targets.get(index + 1)
     if state is None or block >= len(DISCRETE_BLOCKS):
         return False
-    return (state.queued > 0, state.error != 0, state.configured and state.enabled)[block]
+    return (state.queued > 0, state.error != 0, state.configured and state.enabled, state.full)[block]
 
 
 def parse_target_status(registers: list[int]) -> dict[str, int | str]:

@@ -19,7 +19,9 @@ _TYPES = {"enum": "uint16", "bits": "uint16", "int16": "int16", "uint16": "uint1
 _SWAPS = {("big", "big"): "", ("big", "little"): "byte", ("little", "big"): "word", ("little", "little"): "word_byte"}
 """By word order and byte order."""
 
-STATUS = frozenset({"state", "http_status", "queued", "latency_ms", "error", "error_text", "failed", "delivered"})
+STATUS = frozenset(
+    {"state", "http_status", "queued", "latency_ms", "error", "error_text", "failed", "delivered", "refused"}
+)
 """Registers of a target that are worth a sensor."""
 
 RAW = " raw"

@@ -22,7 +22,7 @@ HOLDING, INPUT, DISCRETE, COIL = "holding register", "input register", "discrete
 REFERENCES = {HOLDING: 400_001, INPUT: 300_001, DISCRETE: 100_001, COIL: 1}
 """What is added to an address for the six-digit reference that many tools show."""
 
-DISCRETE_NAMES = ("busy", "last_failed", "enabled")
+DISCRETE_NAMES = ("busy", "last_failed", "enabled", "full")
 
 
 class Tag(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +135,12 @@ def _point_tag(point: Point) -> Tag:
 
 def discrete_tags(targets: dict[int, Target | None]) -> Iterator[Tag]:
     """Yield the discrete inputs of the targets."""
-    meanings = ("strings wait or are being sent", "the last string failed", "the target is configured and enabled")
+    meanings = (
+        "messages wait or are being sent",
+        "the last message failed",
+        "the target is configured and enabled",
+        "the last write was answered 06: as many messages wait for this target as places are free",
+    )
     for first, name, meaning in zip(DISCRETE_BLOCKS, DISCRETE_NAMES, meanings, strict=True):
         for number in targets:
             yield Tag(

@@ -15,6 +15,7 @@ COUNTERS = {
     "delivered": "Strings delivered",
     "failed": "Dead letters",
     "discarded": "Strings discarded",
+    "refused": "Writes that stored nothing (exception 03, 04 or 06), and staged texts thrown away",
 }
 
 
@@ -32,11 +33,14 @@ class _Board(Collector):
                 counter.add_metric([str(number)], getattr(state, name))
             yield counter
         queued = GaugeMetricFamily("vdevice_queued", "Strings waiting or being sent", labels=["target"])
+        full = GaugeMetricFamily("vdevice_full", "The last write found no room in the outbox", labels=["target"])
         latency = GaugeMetricFamily("vdevice_latency_seconds", "Accept to delivery, of the last one", labels=["target"])
         for number, state in shown.items():
             queued.add_metric([str(number)], state.queued)
+            full.add_metric([str(number)], int(state.full))
             latency.add_metric([str(number)], state.latency_ms / 1000)
         yield queued
+        yield full
         yield latency
         yield GaugeMetricFamily("vdevice_connections", "Modbus connections", value=board.connections.total())
         yield GaugeMetricFamily(
@@ -45,7 +49,7 @@ class _Board(Collector):
             value=board.unanswered_seconds,
         )
         yield GaugeMetricFamily("vdevice_healthy", "Strings are accepted and delivered", value=int(board.healthy))
-        yield GaugeMetricFamily("vdevice_outbox_full", "The outbox is full", value=int(board.outbox_full))
+        yield GaugeMetricFamily("vdevice_outbox_full", "No place is free for any target", value=int(board.outbox_full))
         yield GaugeMetricFamily("vdevice_outbox_failing", "The outbox fails", value=int(board.outbox_failing))
         yield CounterMetricFamily("vdevice_uptime_seconds", "Since the start", value=board.uptime)
 

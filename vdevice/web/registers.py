@@ -17,7 +17,7 @@ WORDS = {
     2: "there is no such register, or the target is not configured",
     3: "the value is wrong, or not text of the target's encoding",
     4: "the target is disabled, or the outbox cannot be written",
-    6: "the outbox is full; write again",
+    6: "the outbox has no room for this target; write again",
 }
 
 

@@ -61,6 +61,8 @@ def _row(device: Device, number: int) -> TargetRow:
         state.accepted,
         state.delivered,
         state.failed,
+        state.refused,
+        state.full,
         state.http_status,
         int(state.error),
         state.error_text,
@@ -168,7 +170,10 @@ async def write_string(call: Call) -> Written:
     except OutboxFailingError as error:
         raise ApiError(503, str(error)) from None
     except Refused as refused:
-        words = {2: (404, "the target is not configured"), 6: (503, "the outbox is full; write again")}
+        words = {
+            2: (404, "the target is not configured"),
+            6: (503, "the outbox has no room for this target; write again"),
+        }
         raise ApiError(*words.get(refused.code, (409, "the target is disabled"))) from None
     return Written([item.event.id for item in stored])
 

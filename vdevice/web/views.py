@@ -21,7 +21,10 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TargetRow(msgspec.Struct, frozen=True):
-    """A target as the grid shows it. `state` is that of the state register, in words."""
+    """A target as the grid shows it. `state` is that of the state register, in words.
+
+    `refused` counts writes that stored nothing, `full` says that the last write found no room in the outbox.
+    """
 
     number: int
     state: str
@@ -34,6 +37,8 @@ class TargetRow(msgspec.Struct, frozen=True):
     accepted: int
     delivered: int
     failed: int
+    refused: int
+    full: bool
     http_status: int
     error: int
     error_text: str

@@ -40,7 +40,6 @@ class Accepting:
 
     def __init__(self, broker: Broker, names: Names, show: Callable[[int], None]) -> None:
         self._counts: dict[int, tuple[int, Accepted]] = {}
-        self.arriving = 0
         self._broker = broker
         self._names = names
         self._show = show
@@ -67,7 +66,6 @@ class Accepting:
         """Store the events of one request, all or none; the future raises OutboxFailingError or OutboxFullError."""
         future: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
         put = _Put(tuple(events), changed_only, future)
-        self.arriving += len(put.events)
         if self._broker.is_up and not self._closing:
             self._waiting.append(put)
             self._wake.set()
@@ -106,7 +104,6 @@ class Accepting:
             self._fail(puts, error)
             return
         for put, events in zip(puts, kept, strict=True):
-            self.arriving -= len(put.events)
             if not put.future.done():
                 put.future.set_result([Stored(0, event, event.accepted_at) for event in events])
 
@@ -168,7 +165,6 @@ class Accepting:
 
     def _fail(self, puts: list[_Put], error: VdeviceError) -> None:
         for put in puts:
-            self.arriving -= len(put.events)
             if not put.future.done():
                 put.future.set_exception(error)
                 # A future that nobody waits for any more (a client that left) is no error of its own.

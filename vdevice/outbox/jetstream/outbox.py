@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from vdevice.board import Board
 from vdevice.config import Config, Target
-from vdevice.errors import OutboxFailingError, OutboxFullError
+from vdevice.errors import OutboxFailingError
 from vdevice.model import ErrorCode, Event, Outcome, Stored
 from vdevice.outbox.jetstream import documents, streams
 from vdevice.outbox.jetstream.accepting import Accepting
@@ -26,6 +26,7 @@ from vdevice.outbox.jetstream.names import Names, target_of
 from vdevice.outbox.jetstream.results import Results
 from vdevice.outbox.jetstream.sharing import owner
 from vdevice.outbox.jetstream.taking import Taking
+from vdevice.outbox.room import Room
 
 TICK = 0.5
 """Seconds between two signs of life."""
@@ -57,6 +58,7 @@ class NatsOutbox:
             {f"{names.news}.>": self._hear_news, names.presence: self._hear_presence},
         )
         self._broker.on_change = self._changed
+        self._room = Room(board, config.outbox.max_messages)
         self._accepting = Accepting(self._broker, names, self._show)
         self._results = Results(self._broker, names, self._show)
         self._taking = Taking(self._broker, names, self._results, lambda number: board.targets[number].queued)
@@ -85,17 +87,17 @@ class NatsOutbox:
     def apply(self, config: Config) -> None:
         """Go on with another config; the streams keep their settings until NATS is set up anew."""
         self._config = config
+        self._room.most = config.outbox.max_messages
 
     def put(self, events: Sequence[Event], changed_only: frozenset[int] = frozenset()) -> asyncio.Future[list[Stored]]:
         """Store the events of one request, all or none; the future is done once NATS has them.
 
         Raises OutboxFullError now; the future raises OutboxFailingError, or OutboxFullError where the stream is full.
         """
-        most = self._config.outbox.max_messages
-        if self._board.waiting + self._accepting.arriving + len(events) > most:
-            self._board.outbox_full = True
-            raise OutboxFullError(f"{most} strings wait (outbox.max_messages)")
+        targets = [event.target for event in events]
+        self._room.reserve(targets)
         future = self._accepting.put(events, changed_only)
+        future.add_done_callback(lambda _future: self._room.release(targets))
         future.add_done_callback(self._stored)
         return future
 
@@ -222,4 +224,4 @@ class NatsOutbox:
             self.on_outside_change()
         state.attempts = result.tries[min(result.tries)][0] if result.tries else 0
         self._board.waiting += state.queued - queued
-        self._board.outbox_full = self._board.waiting + self._accepting.arriving >= self._config.outbox.max_messages
+        self._room.show()

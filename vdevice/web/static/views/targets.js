@@ -37,10 +37,11 @@ function Cell({ row, chosen, current, ...handlers }) {
       tabindex=${current ? 0 : -1} data-number=${row.number} title=${outcome(row)} ...${handlers}>
     <b>${row.number}</b> <span class="name">${row.description || row.host}</span>
     <span class="how">${row.method} ${row.host}</span>
-    <span class="state">${words}</span>
+    <span class="state">${words}${row.full ? `, ${t("full")}` : ""}</span>
     <span class="counts"><span title=${t("queued")}>${number.format(row.queued)}</span> ·
       <span title=${t("delivered")}>✓ ${number.format(row.delivered)}</span> ·
-      <span title=${t("failed")}>✗ ${number.format(row.failed)}</span></span>
+      <span title=${t("failed")}>✗ ${number.format(row.failed)}</span>${row.refused ? html` ·
+      <span title=${t("refused")}>⊘ ${number.format(row.refused)}</span>` : ""}</span>
     <span class="last">${moment(row.finished_at)} ${outcome(row)}</span>
   </div>`;
 }
