@@ -82,3 +82,18 @@ def test_an_ascii_frame_is_recognised() -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_can_be_looked_at(data: bytes) -> None:
     assert frames.serial_kind(data) in {"", "RTU", "ASCII"}
+
+
+def test_a_request_that_has_the_check_sum_of_an_rtu_frame_by_chance_is_one_of_modbus_tcp() -> None:
+    found = 0
+    for transaction in range(1, 1 << 16, 64):
+        head = struct.pack(">HHH", transaction, 0, 6)
+        *_, unit, function = rtu(head.hex())
+        buffer = bytearray(head + struct.pack(">BBHH", unit, function, 0, 1))
+        if transaction & 0xFF in {1, 2, 3, 4} and function in {3, 4}:
+            found += 1
+            assert frames.serial_kind(bytes(buffer)) == "RTU"
+            frames.check_not_serial(buffer)
+    assert found
+    with pytest.raises(FrameError, match="RTU"):
+        frames.check_not_serial(bytearray(rtu("010300000002")))

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from vdevice.modbus import pdu
 from vdevice.modbus.pdu import Refused
 
+# From the contract's list; pdu has its own.
 FUNCTIONS = {1, 2, 3, 4, 5, 6, 15, 16, 17, 22, 23, 43}
 
 

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from pymodbus.framer import FramerAscii, FramerRTU
 
+from vdevice.modbus.pdu import FUNCTIONS
+
 HEADER = 7
 SHORTEST, LONGEST = 2, 512
 """What the length field may say; 2 is the unit id and one byte of PDU."""
@@ -66,7 +68,14 @@ def encode(frame: Frame, pdu: bytes) -> bytes:
 
 
 def check_not_serial(buffer: bytearray) -> None:
-    """Raise FrameError where the first bytes of a connection are a frame for serial lines."""
+    """Raise FrameError where the first bytes of a connection are a frame for serial lines.
+
+    One in 65,536 frames of Modbus/TCP has by chance the check sum of the other kind, so that what can be one is one.
+    """
+    if len(buffer) > HEADER and buffer[HEADER] in FUNCTIONS:
+        _, protocol, length, _ = _MBAP.unpack_from(buffer)
+        if not protocol and SHORTEST <= length <= len(buffer) - 6:
+            return
     kind = serial_kind(bytes(buffer))
     if kind:
         raise FrameError(

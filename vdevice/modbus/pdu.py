@@ -111,6 +111,9 @@ _HH = struct.Struct(">HH")
 _HHH = struct.Struct(">HHH")
 _HHHHB = struct.Struct(">HHHHB")
 
+FUNCTIONS = frozenset({*_READS, 5, 6, 15, 16, 17, 22, 23, 43})
+"""The functions of the table above."""
+
 LONGEST = 253
 """Bytes of a PDU (Application Protocol, 4.1)."""
 

@@ -68,7 +68,6 @@ class Writes:
 
     def _take(self, config: Config) -> None:
         self._config = config
-        self._refused: set[tuple[str, str]] = set()
         self._changed_only = frozenset(n for n, target in config.targets.items() if target.trigger == "change")
 
     def registers(self, address: int, data: bytes, client: Client, answer: Answer) -> bytes | Pending:
@@ -179,10 +178,9 @@ class Writes:
         return target
 
     def _not_permitted(self, client: Client, what: str) -> Refused:
-        """Return the refusal of a write that a client has no right to; the log says so once."""
-        if (client.name, what) not in self._refused:
-            self._refused.add((client.name, what))
-            log.warning("not permitted", client=client.name, write=what)
+        """Return the refusal of a write that a client has no right to; the log says so once, then how often."""
+        about = f"{what} by {client.name}"
+        self._repeats.tell(log.warning, "not permitted", about, time.monotonic(), client=client.name, write=what)
         return Refused(ExcCodes.ILLEGAL_FUNCTION)
 
     def _text(self, target: Target, offset: int, data: bytes, client: Client, answer: Answer) -> bytes | Pending:
