@@ -30,6 +30,7 @@ screenshots: install browser
 bench: install browser
 	$(BIN)/python tools/bench/bench.py
 	$(BIN)/python tools/bench/rules.py
+	$(BIN)/python -m tools.bench.acks
 	$(BIN)/python -m tools.bench.age
 	$(BIN)/python -m tools.bench.page
 
