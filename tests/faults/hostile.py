@@ -107,3 +107,49 @@ def _lost(plant: Plant, receivers: dict[str, Receiver], numbers: dict[str, int])
         else:
             lost += list(dict.fromkeys(receiver.arrived)) != wanted
     return lost
+
+
+DRAWN = {
+    21: 'method = "post-raw"\npayload = "$VALUE"',
+    22: 'method = "put"\npayload = "$VALUE"\nfollow_redirects = true',
+    23: 'method = "slack"\npayload = "$VALUE"\nrate = 1000',
+    24: 'method = "teams"\npayload = "$VALUE"',
+    25: 'method = "mattermost"\npayload = "$VALUE"\nparallel = 4',
+}
+"""Targets whose receiver draws its responses."""
+
+
+async def draw_responses(folder: Path, tries: int) -> Row:
+    """Let five targets get drawn responses, 20 messages each a try: each message ends, and the others lose nothing."""
+    written = 20 * tries
+    async with Receiver().serve() as drawing, Receiver().serve() as good:
+        drawing.mode = "draws"
+        plant = Plant(folder, good)
+        common = (
+            f'url = "http://127.0.0.1:{drawing.port}/"\ntimeout = 0.5\nbackoff = 0.01\nbackoff_max = 0.05\nattempts = 3'
+        )
+        tables = [f"[targets.{number}]\n{settings}\n{common}\n" for number, settings in DRAWN.items()]
+        plant.config.write_text(plant.config.read_text() + "\n".join(["", *tables]))
+        async with plant.running(), peer(plant.address) as plc:
+            before = psutil.Process(plant.process.pid).memory_info().rss
+            for message in range(written):
+                for number in DRAWN:
+                    assert (await plc.ask(fc16(1000 * number, f"{number}:{message}")))[0] == 16
+                assert await plc.ask(b"\x02\0\0\0\x01") == b"\x02\x01\x01", "not healthy any more"
+            await plant.under_load(50 * tries)
+            await plant.recovered()
+            await plant.emptied()
+            ended = [await _ended(plc, number) for number in DRAWN]
+            grown = psutil.Process(plant.process.pid).memory_info().rss - before
+            assert grown < GROWTH, f"{grown >> 20} MiB more"
+    log = plant.log()
+    assert "Traceback" not in log, log[log.index("Traceback") :][:3000]
+    return plant.judged(
+        "responses of every byte and Unicode category", drawing.asked, written * len(DRAWN) - sum(ended)
+    )
+
+
+async def _ended(plc: Peer, number: int) -> int:
+    """Return how many messages of a target were delivered or given up."""
+    status = await plc.inputs(1000 * number, 8)
+    return (status[4] << 16 | status[5]) + (status[6] << 16 | status[7])

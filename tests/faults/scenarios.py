@@ -29,5 +29,6 @@ FAULTS: dict[str, Fault] = {
         surroundings.fail_names,
         surroundings.stop_the_receiver,
         hostile.misbehave,
+        hostile.draw_responses,
     )
 }
