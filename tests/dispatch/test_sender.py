@@ -10,12 +10,14 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import trustme
 
 from tests.support import OK, Recorder, answer, event_of, target_of, until
 from vdevice.config import Target
 from vdevice.config.load import parse
+from vdevice.dispatch import connection
 from vdevice.dispatch.sender import Sender
 from vdevice.model import ErrorCode, Outcome, Verdict
 from vdevice.webhooks import http
@@ -208,6 +210,62 @@ async def test_a_late_second_response_is_not_taken_for_the_next_ones(recorder: R
         outcome = await running.send(*asking(recorder.url))
     assert outcome.http_status == 503
     assert len(recorder.requests) == 2
+
+
+async def test_a_server_that_responds_twice_gets_a_connection_for_each_request(recorder: Recorder) -> None:
+    recorder.reply = lambda n: answer(200) if n < 2 else answer(503)
+    async with sender() as running:
+        await running.send(*asking(recorder.url))
+        for writer in recorder._writers:
+            writer.write(answer(200, "late"))
+        await until(lambda: not recorder._writers)
+        await running.send(*asking(recorder.url))
+        await until(lambda: not recorder._writers)
+        # Now it would come too late to be seen: behind the next request.
+        assert (await running.send(*asking(recorder.url))).http_status == 503
+    assert len(recorder.requests) == 3
+
+
+async def test_a_server_that_ends_an_idle_connection_with_a_408_is_trusted(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LATE", 0)
+    async with sender() as running:
+        await running.send(*asking(recorder.url))
+        for writer in recorder._writers:
+            writer.write(answer(408, Connection="close"))
+        await until(lambda: not recorder._writers)
+        for _ in range(2):
+            assert (await running.send(*asking(recorder.url))).http_status == 200
+        assert len(recorder._writers) == 1
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+async def test_header_bytes_that_are_no_text_are_text_behind(recorder: Recorder, through_proxy: bool) -> None:  # noqa: FBT001
+    recorder.reply = lambda _n: (
+        b"HTTP/1.1 302 F\r\nContent-Length: 0\r\nX: \xff\xed\xa0\x80\r\nLocation: /\xff\xed\xa0\x80\r\n\r\n"
+    )
+    proxy = f'proxy = "{recorder.url}"' if through_proxy else ""
+    async with sender() as running:
+        headers, outcome = await running.answer(*asking(f"{recorder.url}/p", proxy))
+    assert outcome.verdict is GIVE_UP
+    f"{headers} {outcome.text}".encode()
+
+
+async def test_a_host_name_that_no_name_server_can_be_asked_for_is_a_dns_error() -> None:
+    target, request = asking("http://a.example/")
+    async with sender() as running:
+        outcome = await running.send(target, msgspec.structs.replace(request, url=f"http://{'a' * 70}.example/"))
+    assert (outcome.verdict, outcome.error) == (RETRY, ErrorCode.DNS)
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+async def test_a_request_that_cannot_be_written_gives_up(recorder: Recorder, through_proxy: bool) -> None:  # noqa: FBT001
+    target, request = asking(recorder.url, f'proxy = "{recorder.url}"' if through_proxy else "")
+    async with sender() as running:
+        outcome = await running.send(target, Request("POST", request.url, [("Host", "x"), ("X", "\ud800")], b""))
+    assert (outcome.verdict, outcome.error) == (GIVE_UP, ErrorCode.BUILD)
+    assert recorder.requests == []
 
 
 async def test_a_connection_is_given_up_before_its_server_does(recorder: Recorder) -> None:

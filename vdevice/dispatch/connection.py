@@ -4,6 +4,7 @@ It never repeats anything: whoever sends asks `is_quiet` before, and only before
 """
 
 import asyncio
+import contextlib
 import select
 import socket
 import sys
@@ -14,6 +15,9 @@ from vdevice.dispatch.http1 import Response, ResponseError, ResponseReader
 
 IDLE = 15.0
 """Seconds that an unused connection is kept."""
+
+LATE = 1.0
+"""Seconds behind a response within which bytes are a second one; later it is a server that ends an idle connection (408)."""
 
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
@@ -27,21 +31,30 @@ class ClosedError(ConnectionError):
 
 
 class Connection(asyncio.Protocol):
-    """One connection, with one request under way at most; `keep` takes it for the next one."""
+    """One connection, with one request under way at most; `keep` takes it for the next one.
+
+    `on_late` is called where bytes came behind a response.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, handle: socket.socket, keep: "Callable[[Connection], None]"
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handle: socket.socket,
+        keep: "Callable[[Connection], None]",
+        on_late: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._socket = handle
         self._readable = _readable(handle)
         self._keep = keep
+        self._on_late = on_late
         self._reader = ResponseReader()
         self._response: asyncio.Future[Response] | None = None
         self._error: Exception | None = None
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._is_new = True
+        self._finished_at = 0.0
         self.usable = True
         self.keep_until = 0.0
         """The loop's time until which it may wait for its next request."""
@@ -73,6 +86,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read the response; bytes that nobody asked for end the connection."""
         if not self._waiting():
+            self._note_late()
             self._fail(ResponseError("the server spoke before it was asked, so what it speaks is not HTTP"))
             return
         try:
@@ -93,7 +107,18 @@ class Connection(asyncio.Protocol):
         The kernel is asked, as the loop may not have looked yet. A response that comes even later cannot be told from the
         next one's: HTTP/1.1 numbers neither requests nor responses.
         """
-        return self.usable and not self._readable(0)
+        if not self.usable:
+            return False
+        if not self._readable(0):
+            return True
+        with contextlib.suppress(OSError):
+            if self._socket.recv(1, socket.MSG_PEEK):
+                self._note_late()
+        return False
+
+    def _note_late(self) -> None:
+        if not self._is_new and self._loop.time() - self._finished_at < LATE:
+            self._on_late()
 
     async def send(self, data: bytes, deadline: float) -> Response:
         """Send a whole request and return its response; where that ends otherwise, the connection ends too.
@@ -149,7 +174,8 @@ class Connection(asyncio.Protocol):
         # A server that responds before it has read the request may take the rest of it for the next one.
         if response.reusable and waiting and self.usable and not self._transport.get_write_buffer_size():
             seconds = seconds_to_keep(response.headers.get("keep-alive"))
-            self.keep_until = self._loop.time() + seconds
+            self._finished_at = self._loop.time()
+            self.keep_until = self._finished_at + seconds
             if seconds:
                 self._keep(self)
             else:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
+import structlog
 
 from vdevice.config.schema import Network
 from vdevice.dispatch.connection import IDLE, Connection
@@ -22,8 +23,17 @@ from vdevice.webhooks.request import Request
 EYEBALLS = 0.25
 """Seconds until the next address of a name is tried beside one that does not answer (RFC 8305)."""
 
+MOST_LATE = 1_000
+"""Places that are remembered for responding twice; redirects may lead to any number."""
+
+log = structlog.get_logger()
+
 Origin = tuple[str, str, ssl.SSLContext | None]
 """Scheme, host and port as in the URL, and how to speak TLS."""
+
+
+class UnsendableError(Exception):
+    """A request that cannot be written: its URL or its head cannot be encoded."""
 
 
 class HandshakeError(ConnectionError):
@@ -38,11 +48,13 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self._idle: dict[Origin, deque[Connection]] = defaultdict(deque)
         self._sweeping: asyncio.TimerHandle | None = None
+        self._late: set[Origin] = set()
 
     def apply(self, deny: Sequence[Network]) -> None:
         """Deny these networks from the next request on: no connection from before carries another one."""
         self.close()
         self._deny = deny
+        self._late.clear()
 
     def close(self) -> None:
         """Close all that are idle now, and the others as soon as they have their response."""
@@ -58,12 +70,15 @@ class Connections:
     async def send(self, request: Request, tls: ssl.SSLContext | None, deadline: float) -> Response:
         """Send a request once, on a kept connection or a new one.
 
-        Raises TimeoutError at `deadline` (the loop's time), OSError, ssl.SSLError, ResponseError; UnicodeEncodeError for a
-        head that cannot be encoded.
+        Raises TimeoutError at `deadline` (the loop's time), OSError, ssl.SSLError, ResponseError, UnsendableError.
         """
-        parts = urlsplit(request.url)
+        try:
+            parts = urlsplit(request.url)
+            data = request.head().encode("utf-8") + request.body
+        except ValueError:
+            # The words may hold the URL.
+            raise UnsendableError from None
         origin = (parts.scheme, parts.netloc, tls)
-        data = request.head().encode("utf-8") + request.body
         connection = self._take(origin)
         if connection is None:
             async with asyncio.timeout_at(deadline):
@@ -72,16 +87,25 @@ class Connections:
 
     def _keep(self, idle: dict[Origin, deque[Connection]], origin: Origin, connection: Connection) -> None:
         """Keep a connection that has had its response, for the next request."""
-        if idle is not self._idle:
+        if idle is not self._idle or (self._late and origin in self._late):
             connection.close()
             return
         idle[origin].append(connection)
         self._sweeping = self._sweeping or self._loop.call_later(IDLE, self._sweep)
 
+    def _on_late(self, origin: Origin) -> None:
+        """Let nobody use a connection to this place again: behind one response came another, which a next one would get."""
+        if origin not in self._late and len(self._late) < MOST_LATE:
+            self._late.add(origin)
+            log.warning(
+                "the server, or a proxy before it, responds twice: its connections are not kept", host=origin[1]
+            )
+        for connection in self._idle.pop(origin, ()):
+            connection.close()
+
     def _take(self, origin: Origin) -> Connection | None:
         """Return a kept connection on which nothing has come since its last response."""
-        waiting = self._idle.get(origin)
-        while waiting:
+        while waiting := self._idle.get(origin):
             connection = waiting.pop()
             if connection.is_quiet() and self._loop.time() < connection.keep_until:
                 return connection
@@ -104,9 +128,10 @@ class Connections:
         scheme, netloc, tls = origin
         host, port = _host_and_port(scheme, netloc)
         handle = await connected(await resolve(host, port, self._deny), self._deny)
+        keep, on_late = functools.partial(self._keep, self._idle, origin), functools.partial(self._on_late, origin)
         try:
             _, connection = await self._loop.create_connection(
-                lambda: Connection(self._loop, handle, functools.partial(self._keep, self._idle, origin)),
+                lambda: Connection(self._loop, handle, keep, on_late),
                 sock=handle,
                 ssl=tls,
                 server_hostname=host if tls else None,

@@ -83,7 +83,7 @@ class ResponseReader:
                 return self._broken(f"the response is not HTTP ({error})")
             self._extra = True
         if self._response is not None:
-            response = checked(self._response)
+            response = self._response if 200 <= self._response.status < 600 else checked(self._response)
             return msgspec.structs.replace(response, reusable=False) if self._extra else response
         self._pieces.append(data)
         self._head_size += len(data) - (self._size - body_size)
@@ -139,7 +139,11 @@ class ResponseReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; of a repeated one the first, and none that comes behind the body."""
         if not self._status:
-            self._headers.setdefault(name.decode("ascii", "replace").lower(), _text(value))
+            try:
+                text = value.decode()
+            except UnicodeDecodeError:
+                text = value.decode("latin-1")
+            self._headers.setdefault(name.decode("ascii", "replace").lower(), text)
 
     def on_headers_complete(self) -> None:
         """Note the status; an interim response (1xx) is forgotten when it is complete."""
@@ -173,13 +177,6 @@ def checked(response: Response) -> Response:
     if response.status == 101:
         raise ResponseError("the response changes the protocol (status 101), which nobody asked for")
     raise ResponseError(f"{response.status} is no HTTP status: they go from 100 to 599")
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 def _what_it_is(seen: bytes) -> str:

@@ -17,7 +17,7 @@ from vdevice.config import Target
 from vdevice.config.schema import Delivery
 from vdevice.dispatch import redirects
 from vdevice.dispatch.connection import ClosedError
-from vdevice.dispatch.connections import Connections
+from vdevice.dispatch.connections import Connections, UnsendableError
 from vdevice.dispatch.content_coding import decoded
 from vdevice.dispatch.failure import failure
 from vdevice.dispatch.http1 import BROKE_OFF, MOST_BODY, TOO_LATE, Response, ResponseError, checked
@@ -116,7 +116,7 @@ class Sender:
                 response = await self._connections.send(request, tls, deadline)
         except TimeoutError:
             return {}, Outcome(Verdict.RETRY, ErrorCode.TIMEOUT, text=f"no response within {target.timeout:g} s")
-        except aiohttp.InvalidURL:
+        except (UnsendableError, aiohttp.InvalidURL):
             return {}, UNSENDABLE
         except ClosedError as error:
             outcome = failure(error)
@@ -127,9 +127,6 @@ class Sender:
             return {}, outcome
         except (aiohttp.ClientError, OSError, ResponseError) as error:
             return {}, failure(error)
-        except ValueError:
-            # What cannot be encoded, or aiohttp refuses; its words may hold the URL.
-            return {}, UNSENDABLE
         return response.headers, judged(target, response)
 
     async def _through_proxy(
@@ -145,17 +142,23 @@ class Sender:
                 trust_env=False,
                 skip_auto_headers=_SKIPPED,
             )
-        async with asyncio.timeout_at(deadline):
-            response = await self._session.request(
-                request.method,
-                URL(request.url, encoded=True),
-                headers=request.headers,
-                data=request.body if request.method != "GET" else None,
-                allow_redirects=False,
-                timeout=_NO_TIMEOUT,
-                ssl=tls or True,
-                proxy=proxy,
-            )
+        try:
+            # aiohttp would write lone surrogates as bytes that are no UTF-8.
+            request.head().encode()
+            async with asyncio.timeout_at(deadline):
+                response = await self._session.request(
+                    request.method,
+                    URL(request.url, encoded=True),
+                    headers=request.headers,
+                    data=request.body if request.method != "GET" else None,
+                    allow_redirects=False,
+                    timeout=_NO_TIMEOUT,
+                    ssl=tls or True,
+                    proxy=proxy,
+                )
+        except ValueError:
+            # aiohttp refuses what it cannot send; its words may hold the URL.
+            raise UnsendableError from None
         async with response:
             # aiohttp hands on bytes that are no UTF-8 as lone surrogates. Of a repeated header the first counts.
             headers = {name.lower(): clean(value) for name, value in reversed(list(response.headers.items()))}
