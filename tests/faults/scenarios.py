@@ -28,6 +28,7 @@ FAULTS: dict[str, Fault] = {
         surroundings.set_the_clock,
         surroundings.fail_names,
         surroundings.stop_the_receiver,
+        surroundings.one_target_dead,
         hostile.misbehave,
         hostile.draw_responses,
     )

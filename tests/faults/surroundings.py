@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import struct
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.faults.plant import Plant, Row, last_error
+from tests.faults.plant import TARGETS, Plant, Row, last_error
 from tests.faults.receiver import Receiver
-from tests.support import until
+from tests.support import fc16, peer, until
 
 HOUR = 3600.0
 
@@ -79,3 +80,38 @@ async def stop_the_receiver(folder: Path, tries: int) -> Row:
                 await serving.enter_async_context(receiver.serve())
                 await plant.recovered()
     return plant.judged("the receiver is gone and comes back", tries)
+
+
+DEAD, EACH = 9, 2000
+"""A target whose receiver is gone, and how many messages it is sent in each try: 100,000 in fifty."""
+
+BURST = 16
+
+
+async def one_target_dead(folder: Path, tries: int) -> Row:
+    """Write to a dead target until the outbox takes no more of it; the others must never be refused."""
+    dead = Receiver()
+    async with dead.serve():
+        pass
+    written = EACH * tries
+    async with Receiver().serve() as receiver:
+        plant = Plant(folder, receiver, f"[outbox]\nmax_messages = {written}")
+        table = plant.target(DEAD).replace(f":{receiver.port}/", f":{dead.port}/")
+        plant.config.write_text(f"{plant.config.read_text()}\n{table}parallel = 50\n")
+        async with plant.running(), peer(plant.address) as plc:
+            accepted = 0
+            for start in range(0, written, BURST):
+                frames = [plc.frame(fc16(1000 * DEAD, f"{DEAD}:{start + index}")) for index in range(BURST)]
+                plc.writer.write(b"".join(frames))
+                for _ in frames:
+                    accepted += (await plc.answer(30))[2][0] == 16
+            assert written // 3 < accepted <= written // 2, "half of the places, less what waits for others just then"
+            await plant.recovered()
+            # Discrete inputs 300 + n: the last write was answered 06; register 48: how many were refused.
+            assert await plc.ask(struct.pack(">BHH", 2, 300 + DEAD, 1)) == b"\x02\x01\x01"
+            assert await plc.ask(struct.pack(">BHH", 2, 0, 1)) == b"\x02\x01\x01", "the device is healthy"
+            assert sum([(await plc.inputs(1000 * number + 48, 1))[0] for number in TARGETS]) == 0
+            async with dead.serve():
+                await until(lambda: len(set(dead.arrived)) == accepted, 600)
+                await plant.emptied()
+    return plant.judged(f"one target dead for {written:,} messages (others refused: 0)", tries)
