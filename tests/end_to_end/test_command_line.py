@@ -150,6 +150,20 @@ async def test_a_target_is_paused_and_resumed(recorder: Recorder, tmp_path: Path
     assert "is not configured" in await vdevice("target", "pause", "8", folder=tmp_path, code=2)
 
 
+async def test_a_target_without_room_is_seen(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.reply = lambda _n: answer(503)
+    configure(tmp_path, recorder, "[outbox]\nmax_messages = 3", "attempts = 1000")
+    async with running(tmp_path):
+        for value in "ab":
+            await vdevice("send", "7", value, folder=tmp_path)
+        assert "no room for this target" in await vdevice("send", "7", "c", folder=tmp_path, code=1)
+        status = json.loads(await vdevice("status", "--json", folder=tmp_path))
+        assert [status["targets"]["7"][name] for name in ("queued", "refused", "full")] == [2, 1, True]
+        shown = await vdevice("status", folder=tmp_path)
+        assert "full" in shown
+        assert "outbox full" not in shown
+
+
 async def test_roles_and_a_move_on_the_command_line(recorder: Recorder, nats: NatsServer, tmp_path: Path) -> None:
     configure(tmp_path, recorder, f'[device]\nid = "cli {secrets.token_hex(4)}"')
     async with running(tmp_path):

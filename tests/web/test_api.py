@@ -1,6 +1,7 @@
 """The API against its own document: generated requests, and what the document says of each operation."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -126,6 +127,14 @@ async def test_metrics_and_readiness_follow_the_device(recorder: Recorder, tmp_p
         _, text = await get("metrics")
         assert 'vdevice_failed_total{target="7"} 1.0' in text
         assert (await get("readyz"))[0] == (await get("healthz"))[0] == 200
+        app.board.targets[7].full, app.board.targets[7].refused = True, 3
+        _, text = await get("metrics")
+        assert 'vdevice_full{target="7"} 1.0' in text
+        assert 'vdevice_refused_total{target="7"} 3.0' in text
+        assert "vdevice_outbox_full 0.0" in text
+        row = json.loads((await get("api/v1/state"))[1])["targets"][6]
+        assert (row["full"], row["refused"]) == (True, 3)
+        assert (await get("readyz"))[0] == 200, "one full target stops no other one"
         app.board.delivering = False
         assert (await get("readyz"))[0] == 503
         app.board.delivering = True

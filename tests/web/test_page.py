@@ -30,6 +30,17 @@ async def test_all_targets_are_on_one_screen_and_live(recorder: Recorder, opened
         await expect(cell(page, 7)).to_contain_text("HTTP 404")
 
 
+async def test_a_target_without_room_says_so(recorder: Recorder, opened: Opened) -> None:
+    recorder.reply = lambda _n: answer(503)
+    slow = target(recorder).replace("backoff = 0.02", "backoff = 3600")
+    async with opened(f"[outbox]\nmax_messages = 4\n{slow}") as (page, app), peer(app.address) as plc:
+        codes = [(await plc.ask(fc16(7000, value)))[-1] for value in "abcde"]
+        assert codes[2:] == [6, 6, 6]
+        await expect(cell(page, 7)).to_contain_text("full")
+        await expect(cell(page, 7)).to_contain_text("⊘ 3")
+        await expect(page.locator(".health")).to_contain_text("healthy")
+
+
 async def test_search_filter_and_sort(recorder: Recorder, opened: Opened) -> None:
     async with opened(target(recorder) + target(recorder, 8, "enabled = false")) as (page, _):
         await page.get_by_label("Search").fill("boiler")

@@ -136,7 +136,7 @@ def status(
     device, rows, full = device_app.run_loop(_read_status(_address(config, host, port, unit, tls=tls is not None), tls))
     shown = {n: row for n, row in rows.items() if everything or row["state"] or row["accepted"]}
     if as_json:
-        print_json({"device": device, "targets": {n: {**row, "full": int(n in full)} for n, row in shown.items()}})
+        print_json({"device": device, "targets": {n: {**row, "full": n in full} for n, row in shown.items()}})
         return
     names = load_if_there(config)
     table = new_table(
