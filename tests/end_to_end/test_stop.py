@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Recorder, answer, device, fc16, peer, until
+from vdevice.outbox.jetstream.outbox import NatsOutbox
 
 pytestmark = pytest.mark.usefixtures("outbox")
 MESSAGES = [f"message {number}" for number in range(40)]
@@ -79,3 +80,15 @@ async def test_a_config_that_changes_during_the_stop_begins_nothing(recorder: Re
         await until(lambda: app.board.targets[7].delivered == 1)
         await asyncio.sleep(0.1)
     assert len(recorder.requests) == 1
+
+
+async def test_every_message_that_ended_during_the_stop_is_known_as_ended(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.delay = 0.5
+    async with device(target(recorder, "parallel = 20"), tmp_path) as app, peer(app.address) as plc:
+        for value in MESSAGES[:20]:
+            assert (await plc.ask(fc16(7000, value)))[0] == 16
+        await recorder.wait(20)
+    assert app.board.targets[7].delivered == 20
+    if isinstance(app.outbox, NatsOutbox):
+        # An acknowledgement that is lost brings a message again; it is sent twice unless its sequence is kept.
+        assert len(app.outbox._results.of(7).ended) == 20

@@ -70,7 +70,8 @@ class Dispatcher:
     def stop(self) -> None:
         """Begin no attempt any more; `drain` waits for those under way."""
         self._stopping = True
-        self._outbox.serve((), lambda _stored: None)
+        # The targets stay: their outcomes are still to be recorded. What is offered now is sent after the next start.
+        self._outbox.serve(self._config.targets.values(), lambda _stored: None)
         for lane in self._lanes.values():
             lane.stop()
 
