@@ -145,6 +145,8 @@ class Board:
         """Show which targets there are, and which of them are enabled."""
         for number, state in self.targets.items():
             state.configured, state.enabled = number in enabled, enabled.get(number, False)
+            # Nobody can write to a target that is not there, to show that it has room again.
+            state.full = state.full and state.configured
 
     def count(self, target: int, *, accepted: int = 0, delivered: int = 0, failed: int = 0, discarded: int = 0) -> None:
         """Add to the counters of a target and to what waits in all."""

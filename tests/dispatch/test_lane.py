@@ -273,3 +273,18 @@ async def test_what_waits_for_a_target_at_rest_grows_too_old_all_the_same(tmp_pa
         await site.put(*"abcdef")
         await until(lambda: site.board.targets[7].failed == 6)
     assert site.begun == []
+
+
+@pytest.mark.parametrize("settings", ["max_age = inf", "max_age = 1e300\nrate = 1e-320", "rate = inf"])
+async def test_times_without_end_stop_nothing(tmp_path: Path, settings: str) -> None:
+    async with Site(tmp_path, f"{settings}\nbackoff = inf\nbackoff_max = inf").running() as site:
+        site.outcomes = [UNAVAILABLE]
+        await site.put("a")
+        await until(lambda: site.ended == ["a"] and site.board.targets[7].retrying == 1)
+        site.board.targets[7].paused = True
+        site.lane.look_again()
+        await site.outbox.put([msgspec.structs.replace(event_of("late", time.time()), due_at=1e300)])
+        site.board.targets[7].paused = False
+        site.outcomes = [DELIVERED]
+        site.lane.update(msgspec.structs.replace(site.target, rate=None))
+        await until(lambda: site.board.targets[7].delivered == 1)

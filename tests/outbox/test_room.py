@@ -99,6 +99,18 @@ def test_what_arrives_counts_until_it_is_stored_or_failed(puts: list[list[int]],
         assert board.outbox_full is (room.free == 0)
 
 
+def test_a_target_that_is_removed_is_not_full_for_ever() -> None:
+    board = Board()
+    board.configure({7: True, 8: True})
+    room = Room(board, 1)
+    room.reserve([7])
+    for target in (7, 8):
+        with pytest.raises(OutboxFullError):
+            room.reserve([target])
+    board.configure({8: False})
+    assert (board.targets[7].full, board.targets[8].full) == (False, True)
+
+
 def test_fewer_places_than_wait_are_no_places() -> None:
     board = Board()
     board.count(7, accepted=10)

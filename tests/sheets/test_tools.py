@@ -219,6 +219,11 @@ def test_node_red_takes_nodes_and_wires() -> None:
         assert {wire for output in node.get("wires", []) for wire in output} <= ids
     writes = [node for node in nodes if node["type"] == "modbus-write"]
     assert [(node["adr"], node["dataType"], node["unitid"]) for node in writes] == [("7000", "MHoldingRegisters", "3")]
+    (decode,) = [node["func"] for node in nodes if node.get("name") == "what became of it"]
+    (read,) = [node for node in nodes if node["type"] == "modbus-getter"]
+    assert "refused: r[48]" in decode
+    assert "error_text" not in decode
+    assert int(read["quantity"]) == 49
     (client,) = [node for node in nodes if node["type"] == "modbus-client"]
     assert (client["tcpHost"], client["tcpPort"], client["unit_id"]) == ("10.0.0.9", 502, 3)
     functions = [node["func"] for node in nodes if node["type"] == "function"]

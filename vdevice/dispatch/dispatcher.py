@@ -119,9 +119,9 @@ class Dispatcher:
 
     async def _fail_waiting(self, number: int) -> None:
         lane = self._lanes.get(number)
-        if lane and lane.under_way:
-            # What is delivered in this moment is no dead letter; and the target may be back by then.
-            await asyncio.wait(lane.under_way)
+        # What is delivered in this moment is no dead letter; and the target may be back meanwhile.
+        while lane and lane.under_way and number not in self._config.targets:
+            await asyncio.wait(lane.under_way, timeout=1)
         if number in self._config.targets:
             return
         try:

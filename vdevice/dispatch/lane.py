@@ -204,7 +204,7 @@ class Lane:
                 if not self._must_wait(self._in_flight[seq]):
                     # An operator's change may be younger than the last look at what others do.
                     asked = NEVER
-            elif not has_leave:
+            elif self._pace.is_limited and not has_leave:
                 asked = asked if self._pace.is_free else NEVER
                 has_leave = await self._pace.leave(self._too_old_at(stored) - time.time())
             elif await self._attempt_once(stored):

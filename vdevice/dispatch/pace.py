@@ -9,6 +9,9 @@ from vdevice.config import Target
 SLACK_RATE = 1.0
 """Messages a second that Slack takes (https://api.slack.com/docs/rate-limits)."""
 
+SHORTEST_SECONDS, LONGEST_SECONDS = 1e-6, 1e9
+"""Between two attempts: rates of more or fewer messages a second make no difference."""
+
 
 class Pace:
     """Gives leave for one attempt after the other."""
@@ -23,7 +26,14 @@ class Pace:
         rate = SLACK_RATE if target.rate is None and target.method == "slack" else target.rate
         if rate != self._rate:
             self._rate = rate
-            self._limiter = aiolimiter.AsyncLimiter(1, 1 / rate) if rate else None
+            # The limiter divides by both ends.
+            period = min(max(1 / rate, SHORTEST_SECONDS), LONGEST_SECONDS) if rate else 0.0
+            self._limiter = aiolimiter.AsyncLimiter(1, period) if rate else None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a rate at all."""
+        return self._limiter is not None
 
     @property
     def is_free(self) -> bool:

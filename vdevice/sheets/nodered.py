@@ -12,8 +12,8 @@ from vdevice.registers import text
 from vdevice.registers.layout import LONGEST_WRITE, TARGET_STATUS
 from vdevice.sheets import tags
 
-_STATUS_ROWS = 16
-"""Status registers that the flow reads: up to finished_seq."""
+_STATUS_ROWS = 49
+"""Status registers that the flow reads: up to refused. What is text among them is left out."""
 
 _ENCODE = """\
 // {how}
@@ -86,7 +86,9 @@ def _row(number: int, target: Target | None, unit: int, y: int) -> list[dict[str
         order="LE" if coding.byte_order == "little" else "BE",
     )
     fields = ", ".join(
-        f"{row.name}: {_field(row.offset, row.count)}" for row in TARGET_STATUS if row.offset < _STATUS_ROWS
+        f"{row.name}: {_field(row.offset, row.count)}"
+        for row in TARGET_STATUS
+        if row.kind in {"enum", "uint16", "uint32"}
     )
     ids = {
         part: f"vdevice.{number}.{part}" for part in ("inject", "encode", "write", "poll", "read", "decode", "debug")
