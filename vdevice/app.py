@@ -8,6 +8,7 @@ import contextlib
 import gc
 import os
 import signal
+import ssl
 import sys
 import time
 from collections import deque
@@ -24,12 +25,13 @@ from vdevice.clock import Clock
 from vdevice.config import Config, load
 from vdevice.dispatch.dispatcher import Dispatcher
 from vdevice.dispatch.sender import Sender
-from vdevice.errors import ConfigError, OutboxFailingError
+from vdevice.errors import OutboxFailingError
 from vdevice.modbus.connection import Connected
 from vdevice.modbus.server import DeviceServer
 from vdevice.modbus.unit import Unit
 from vdevice.model import Stored
 from vdevice.outbox.api import Role, open_outbox
+from vdevice.reloading import Reloader
 from vdevice.web.history import SAMPLES, keep
 from vdevice.web.server import Page
 from vdevice.web.views import Moment
@@ -75,7 +77,8 @@ class App:
         self.dispatcher = Dispatcher(config, self.outbox, self.board, self.sender, self.clock)
         self.unit = Unit(config, self.outbox, self.board)
         self._server = DeviceServer(config, self.unit, self.board)
-        self._seen = self._files()
+        self.saving = asyncio.Lock()
+        self.reloader = Reloader(path, config, self.board, self._apply)
         self._page = Page(self, config.folder) if config.web.enabled and role != "dispatcher" else None
         self._show(config)
 
@@ -89,7 +92,7 @@ class App:
             if self._role != "dispatcher":
                 self.address = await self._server.start()
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work()) for work in (self._probe, self._retain, self._watch)]
+                tasks = [group.create_task(work()) for work in (self._probe, self._retain, self.reloader.run)]
                 if self._role != "device":
                     started = asyncio.Event()
                     tasks.append(group.create_task(self.dispatcher.run(started)))
@@ -147,34 +150,18 @@ class App:
     def _show(self, config: Config) -> None:
         self.board.configure({number: target.enabled for number, target in config.targets.items()})
 
-    def reload(self) -> bool:
+    async def reload(self) -> bool:
         """Take the config file anew; a wrong one is refused and the old one stays."""
-        if self.path is None:
-            return False
-        self._seen = self._files()
-        try:
-            config = load(self.path)
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("config refused", path=problem.path, reason=problem.message)  # noqa: TRY400 (no traceback for a user)
-            return False
-        for name, new, old in (
-            ("modbus.listen", config.modbus.listen, self.config.modbus.listen),
-            ("web.listen", config.web.listen, self.config.web.listen),
-            ("modbus.tls.listen", _tls_listen(config), _tls_listen(self.config)),
-            ("outbox.url", config.outbox.url, self.config.outbox.url),
-        ):
-            if new != old:
-                log.warning("needs a restart", setting=name, until_then=str(old))
+        return await self.reloader.reload()
+
+    def _apply(self, config: Config, context: ssl.SSLContext | None) -> None:
         self.config = config
         self._show(config)
         self.outbox.apply(config)
         self.unit.apply(config)
         if self._role != "device":
             self.dispatcher.apply(config)
-        self._server.apply(config)
-        log.info("config loaded", targets=len(config.targets))
-        return True
+        self._server.apply(config, context)
 
     async def _probe(self) -> None:
         while True:
@@ -192,26 +179,6 @@ class App:
             self.clock.settle(jump)
             self.dispatcher.shift(jump, now)
 
-    async def _watch(self) -> None:
-        """Reload when a file that the config is made of has another content: itself, or a certificate of the listener."""
-        while True:
-            await asyncio.sleep(PROBE)
-            if self._files() != self._seen:
-                self.reload()
-
-    def _files(self) -> list[tuple[int, int] | None]:
-        """Return time and size of each file; a look a second is cheaper than a library that is told by the system."""
-        tls = self.config.modbus.tls
-        paths = [self.path, *((tls.cert, tls.key, tls.client_ca) if tls else ())]
-        found: list[tuple[int, int] | None] = []
-        for path in paths:
-            try:
-                status = path.stat() if path else None
-            except OSError:
-                status = None
-            found.append((status.st_mtime_ns, status.st_size) if status else None)
-        return found
-
     async def _retain(self) -> None:
         while True:
             with contextlib.suppress(OutboxFailingError):
@@ -221,10 +188,6 @@ class App:
                 while not self.clock.jump() and await self.outbox.purge(delivered, failed):
                     await asyncio.sleep(0.01)
             await asyncio.sleep(RETENTION)
-
-
-def _tls_listen(config: Config) -> str:
-    return str(config.modbus.tls.listen) if config.modbus.tls else "off"
 
 
 async def run(path: Path, role: Role = "all", ready: Callable[[App], None] | None = None) -> None:
@@ -251,7 +214,7 @@ def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, app: App) -> 
     handlers: dict[int, Callable[[], object]] = {
         signal.SIGINT: stop.set,
         signal.SIGTERM: stop.set,
-        signal.SIGHUP: app.reload,
+        signal.SIGHUP: app.reloader.reload_soon,
     }
     for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)

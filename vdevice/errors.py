@@ -56,6 +56,10 @@ class OutboxLateError(OutboxFailingError):
     """The outbox did not answer in time; whether the request was stored is not known."""
 
 
+class StalledError(VdeviceError):
+    """What does not answer in time: a file on a dead network mount, a named pipe that nobody writes."""
+
+
 class BuildError(VdeviceError):
     """A request that cannot be built from its target and event: sending it again would not help."""
 

@@ -307,7 +307,7 @@ async def test_a_corrected_url_mends_what_waits(recorder: Recorder, tmp_path: Pa
         await until(lambda: app.board.targets[7].retrying == 1)
         path = tmp_path / "vdevice.toml"
         path.write_text(with_given('[modbus]\nlisten = "127.0.0.1:0"\n' + target(recorder)))
-        assert app.reload()
+        assert await app.reload()
         await idle(app)
         assert (await plc.inputs(7000, 2))[1] == 200
     assert recorder.bodies() == [b"x"]
@@ -316,7 +316,7 @@ async def test_a_corrected_url_mends_what_waits(recorder: Recorder, tmp_path: Pa
 async def test_a_wrong_config_is_refused_and_the_old_one_stays(recorder: Recorder, tmp_path: Path) -> None:
     async with device(target(recorder), tmp_path) as app, peer(app.address) as plc:
         (tmp_path / "vdevice.toml").write_text("[targets.7]\nmethod = 3")
-        assert not app.reload()
+        assert not await app.reload()
         await write(plc, "x")
         await idle(app)
     assert recorder.bodies() == [b"x"]
@@ -330,14 +330,14 @@ async def test_a_target_that_is_switched_off_keeps_what_waits(recorder: Recorder
         path = tmp_path / "vdevice.toml"
         on = path.read_text()
         path.write_text(on + "enabled = false\n")
-        assert app.reload()
+        assert await app.reload()
         assert await plc.ask(fc16(7000, "y")) == b"\x90\x04"
         assert (await plc.inputs(7000, 1))[0] == TargetStatus.DISABLED
         recorder.reply = lambda _n: answer(200)
         await asyncio.sleep(0.2)
         assert app.board.targets[7].queued == 1
         path.write_text(on)
-        assert app.reload()
+        assert await app.reload()
         await idle(app)
     assert recorder.bodies()[-1] == b"x"
 
@@ -394,14 +394,14 @@ async def test_a_removed_target_makes_dead_letters_that_can_be_replayed(recorder
         path = tmp_path / "vdevice.toml"
         on = path.read_text()
         path.write_text(with_given('[modbus]\nlisten = "127.0.0.1:0"\n'))
-        assert app.reload()
+        assert await app.reload()
         await until(lambda: app.board.targets[7].failed == 2)
         assert await plc.ask(fc16(7000, "c")) == b"\x90\x02"
         status = await plc.inputs(7000, 16)
         assert (status[0], status[10]) == (TargetStatus.NOT_CONFIGURED, ErrorCode.TARGET)
         recorder.reply = lambda _n: answer(200)
         path.write_text(on)
-        assert app.reload()
+        assert await app.reload()
         assert await asyncio.to_thread(replay_all, app) == 2
         await until(lambda: app.board.targets[7].delivered == 2)
     assert recorder.bodies()[-2:] == [b"a", b"b"]

@@ -81,9 +81,9 @@ async def test_a_message_whose_attempt_was_under_way_when_its_target_was_removed
         path = tmp_path / "vdevice.toml"
         on = path.read_text()
         path.write_text(with_given('[modbus]\nlisten = "127.0.0.1:0"\n[web]\nenabled = false\n'))
-        assert app.reload()
+        assert await app.reload()
         path.write_text(on)
-        assert app.reload()
+        assert await app.reload()
         await until(lambda: app.board.targets[7].queued == 0)
         assert app.board.targets[7].delivered == 1
         assert (await plc.ask(fc16(7000, "b")))[0] == 16

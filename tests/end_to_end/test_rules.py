@@ -163,7 +163,7 @@ async def test_a_disabled_target_is_left_out_and_rules_reload(recorder: Recorder
         await idle(app)
         path = tmp_path / "vdevice.toml"
         path.write_text(path.read_text().replace('source = "temp"', 'source = "temp"\ntrigger = "change"'))
-        assert app.reload()
+        assert await app.reload()
         await plc.ask(temp(1))
         await plc.ask(temp(2))
         await idle(app)

@@ -76,7 +76,7 @@ async def test_a_config_that_changes_during_the_stop_begins_nothing(recorder: Re
         app.dispatcher.stop()
         path = tmp_path / "vdevice.toml"
         path.write_text(path.read_text().replace("parallel = 1", "parallel = 4"))
-        assert app.reload()
+        assert await app.reload()
         await until(lambda: app.board.targets[7].delivered == 1)
         await asyncio.sleep(0.1)
     assert len(recorder.requests) == 1

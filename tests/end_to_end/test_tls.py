@@ -161,7 +161,7 @@ async def test_certificates_that_do_not_fit_are_refused_and_the_old_ones_stay(
 ) -> None:
     async with device(config(recorder, tmp_path), tmp_path) as app:
         (tmp_path / "certs/server.key").write_bytes((tmp_path / "certs/ca.key").read_bytes())
-        assert not app.reload()
+        assert not await app.reload()
         async with peer(app.tls_address, context(tmp_path, "operator")) as plc:
             assert await plc.inputs(0, 1) == [MAP_VERSION]
 

@@ -114,7 +114,7 @@ async def test_what_is_not_permitted_is_01_and_nothing_happens(recorder: Recorde
         # A reload gives a connection that stays its new rights.
         path = tmp_path / "vdevice.toml"
         path.write_text(path.read_text().replace("targets = [7]", "targets = [8]"))
-        assert app.reload()
+        assert await app.reload()
         assert await plc.ask(fc16(7000, "x")) == b"\x90\x01"
         assert (await plc.ask(fc16(8000, "x")))[0] == 16
         await until(lambda: len(recorder.requests) == 2)

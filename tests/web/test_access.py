@@ -206,6 +206,7 @@ async def test_passwd_takes_effect_at_once(recorder: Recorder, tmp_path: Path) -
     access = Access(tmp_path)
     assert access.is_open
     assert "may sign in as admin" in await passwd(tmp_path, "long enough")
+    await access.refresh()
     assert not access.is_open
     assert access.who("", "") is None
     session = access.sign_in("admin", "long enough", "a")

@@ -95,7 +95,9 @@ def _port(what: str, listen: Listen) -> Finding:
 
 
 def _page(path: Path, config: Config) -> Iterator[Finding]:
-    if config.web.listen.host not in LOOPBACK and Access(path.resolve().parent).is_open:
+    access = Access(path.resolve().parent)
+    access.look()
+    if config.web.listen.host not in LOOPBACK and access.is_open:
         yield Finding("web.listen", "problem", "it is open to others without a password; run `vdevice passwd`")
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from vdevice import regular
 from vdevice.config import checks, converter
 from vdevice.config.decode import decode
 from vdevice.config.schema import (
@@ -47,7 +48,7 @@ def load(path: Path) -> Config:
 
     Raises ConfigError with all problems, each with its path in the file.
     """
-    return parse(_read(path), path.resolve().parent)
+    return parse(read(path), path.resolve().parent)
 
 
 def parse(text: str, folder: Path) -> Config:
@@ -127,10 +128,11 @@ def with_outbox(config: Config, url: str) -> Config:
     return changed
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """Return the text of a config file. Raises ConfigError."""
     try:
         # With universal line ends, as `read_text` has them.
-        return text_of(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
+        return text_of(regular.read(path)).replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         message = f"{path.name} is not there; run `vdevice init`, or name another file with --config"
     except OSError as error:

@@ -4,6 +4,8 @@ import codecs
 import os
 from pathlib import Path
 
+from vdevice import regular
+
 
 class Secret:
     """A secret string; only `reveal` shows it. `literal` ones came from elsewhere: variables in them are text."""
@@ -43,7 +45,7 @@ def resolve(raw: object, folder: Path) -> Secret:
             return _from_bytes(os.fsencode(os.environ[name]), f"the environment variable {name}")
         case {"file": str(name), **rest} if not rest:
             try:
-                content = (folder / name).read_bytes()
+                content = regular.read(folder / name)
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "not a file name"
                 raise ValueError(

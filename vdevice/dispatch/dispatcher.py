@@ -12,10 +12,10 @@ from vdevice.clock import Clock
 from vdevice.config import Config, Target
 from vdevice.dispatch.lane import Lane
 from vdevice.dispatch.sender import Sender
-from vdevice.errors import BuildError, FileRefusedError, OutboxFailingError
+from vdevice.errors import BuildError, FileRefusedError, OutboxFailingError, StalledError
 from vdevice.model import ErrorCode, Outcome, Stored, Verdict
 from vdevice.outbox.api import Outbox
-from vdevice.webhooks import http
+from vdevice.webhooks import files, http
 
 GONE = "the target was removed from the config"
 
@@ -135,12 +135,16 @@ class Dispatcher:
     async def _attempt(self, target: Target, stored: Stored) -> Outcome:
         try:
             if any(value.startswith(http.FILE) for _, value in target.parameters):
-                request = await asyncio.to_thread(http.build, self._config, target, stored.event, time.time())
+                request = await files.reading(
+                    target, lambda: http.build(self._config, target, stored.event, time.time())
+                )
             else:
                 request = http.build(self._config, target, stored.event, time.time())
             if target.debug:
                 log.info("sending", event_id=stored.event.id, target=target.number, value=stored.event.value)
             return await self._sender.send(target, request)
+        except StalledError as error:
+            return Outcome(Verdict.RETRY, ErrorCode.FILE, text=str(error))
         except FileRefusedError as error:
             return Outcome(Verdict.GIVE_UP, ErrorCode.FILE, text=str(error))
         except BuildError as error:

@@ -11,6 +11,8 @@ from vdevice.config.schema import Network
 from vdevice.dispatch.connections import connected, resolve
 from vdevice.dispatch.failure import failure
 from vdevice.dispatch.sender import tls_context
+from vdevice.errors import StalledError
+from vdevice.threads import in_thread
 
 
 async def reach(target: Target, deny: Sequence[Network], seconds: float) -> str:
@@ -21,9 +23,15 @@ async def reach(target: Target, deny: Sequence[Network], seconds: float) -> str:
     try:
         async with asyncio.timeout(seconds):
             denied = () if target.proxy else deny
-            tls = await asyncio.to_thread(tls_context, target) if secure else None
+            tls = (
+                await in_thread(f"a TLS file of {target.name}", seconds, lambda: tls_context(target))
+                if secure
+                else None
+            )
             handle = await connected(await resolve(host, port, denied), denied)
             _, writer = await asyncio.open_connection(sock=handle, ssl=tls, server_hostname=host if tls else None)
+    except StalledError as error:
+        return str(error)
     except TimeoutError:
         return f"no answer within {seconds:g} s"
     except (OSError, ssl.SSLError) as error:

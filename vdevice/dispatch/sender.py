@@ -4,6 +4,7 @@ Through a proxy aiohttp sends; else our own connections do, which cost a fifth o
 """
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Mapping
 from typing import Self
@@ -21,7 +22,9 @@ from vdevice.dispatch.connections import Connections, UnsendableError
 from vdevice.dispatch.content_coding import decoded
 from vdevice.dispatch.failure import failure
 from vdevice.dispatch.http1 import BROKE_OFF, MOST_BODY, TOO_LATE, Response, ResponseError, checked
+from vdevice.errors import StalledError
 from vdevice.model import ErrorCode, Outcome, Verdict
+from vdevice.threads import in_thread
 from vdevice.webhooks import outcome as outcomes
 from vdevice.webhooks.request import Request
 
@@ -41,7 +44,7 @@ class Sender:
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
-        self._tls: dict[tuple[object, ...], asyncio.Future[ssl.SSLContext]] = {}
+        self._tls: dict[tuple[object, ...], ssl.SSLContext] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -57,7 +60,8 @@ class Sender:
     def apply(self, delivery: Delivery) -> None:
         """Go where this allows, and read CA and client certificate files anew, from the next request on."""
         self._delivery = delivery
-        self._tls.clear()
+        # A new one: what is being read at this moment goes into the old one.
+        self._tls = {}
         self._connections.apply(delivery.deny_networks)
 
     async def send(self, target: Target, request: Request) -> Outcome:
@@ -116,6 +120,8 @@ class Sender:
                 response = await self._connections.send(request, tls, deadline)
         except TimeoutError:
             return {}, Outcome(Verdict.RETRY, ErrorCode.TIMEOUT, text=f"no response within {target.timeout:g} s")
+        except StalledError as error:
+            return {}, Outcome(Verdict.RETRY, ErrorCode.TLS, text=str(error))
         except (UnsendableError, aiohttp.InvalidURL):
             return {}, UNSENDABLE
         except ClosedError as error:
@@ -167,19 +173,11 @@ class Sender:
 
     async def _context(self, target: Target, deadline: float) -> ssl.SSLContext:
         """Return how TLS is spoken with a target; its files are read off the loop, as a disk may hang."""
-        files = (target.tls_ca, target.tls_cert, target.tls_key)
-        context = self._tls.get(files)
-        if context is None:
-            context = self._tls[files] = self._loop.run_in_executor(None, tls_context, target)
-        elif context.done() and not context.exception():
-            return context.result()
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await asyncio.shield(context)
-        finally:
-            # What could not be read is read anew the next time; what still hangs is waited for.
-            if context.done() and context.exception() and self._tls.get(files) is context:
-                del self._tls[files]
+        files, known = (target.tls_ca, target.tls_cert, target.tls_key), self._tls
+        if files not in known:
+            seconds = max(deadline - self._loop.time(), 0)
+            known[files] = await in_thread(f"a TLS file of {target.name}", seconds, lambda: tls_context(target))
+        return known[files]
 
 
 async def _only_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -211,6 +209,9 @@ def judged(target: Target, response: Response) -> Outcome:
 
 def tls_context(target: Target) -> ssl.SSLContext:
     """Return how TLS is spoken with a target: version 1.2 or newer, certificates checked. Raises OSError for a file."""
+    for file in (target.tls_ca, target.tls_cert, target.tls_key):
+        if file and not file.is_file():
+            raise FileNotFoundError(errno.ENOENT, f"{file.name} is not there, or is not a regular file")
     context = ssl.create_default_context(cafile=str(target.tls_ca) if target.tls_ca else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A server that speaks HTTP/2 only says so in the handshake.

@@ -4,6 +4,7 @@ pymodbus listens; docs/decisions/0001 says why its own request handler is not us
 """
 
 import asyncio
+import ssl
 import time
 from typing import Any, cast
 
@@ -48,12 +49,12 @@ class DeviceServer(ModbusTcpServer):
         self._tls = TlsListener(tls, lambda: Connection(self), self.tell_closed) if tls else None
         self.tls_address = ""
 
-    def apply(self, config: Config) -> None:
-        """Go on with other limits and rights."""
+    def apply(self, config: Config, context: ssl.SSLContext | None) -> None:
+        """Go on with other limits and rights, and with other certificates where there are any."""
         self._config = config
         self._buckets.clear()
-        if self._tls and config.modbus.tls:
-            self._tls.apply(config.modbus.tls)
+        if self._tls and context:
+            self._tls.apply(context)
         for connection in self._open:
             connection.renew()
 

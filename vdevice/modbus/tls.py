@@ -52,9 +52,9 @@ class TlsListener:
         self._socket.setblocking(False)
         return address_of(self._socket)
 
-    def apply(self, tls: Tls) -> None:
-        """Take the certificates anew, for the connections that come; those that are there stay."""
-        self._context = _context(tls)
+    def apply(self, context: ssl.SSLContext) -> None:
+        """Show other certificates to the connections that come; those that are there stay."""
+        self._context = context
 
     def close(self) -> None:
         """Listen no more."""

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from vdevice import regular
 from vdevice.board import Board
 from vdevice.clean import clean
 from vdevice.config import Config
@@ -18,10 +19,14 @@ from vdevice.errors import ConfigError, VdeviceError
 from vdevice.modbus.connection import Connected
 from vdevice.modbus.unit import Unit
 from vdevice.outbox.api import Letters, open_letters
+from vdevice.threads import in_thread
 from vdevice.web.auth import Access, Who
 from vdevice.web.views import Moment
 
 B = TypeVar("B")
+
+FILE_SECONDS, OUTBOX_SECONDS = 5.0, 60.0
+"""How long a file beside the config, and what is done with the outbox, may take."""
 
 
 class Device(Protocol):
@@ -46,7 +51,9 @@ class Device(Protocol):
     def connected(self) -> list[Connected]:
         """Return its Modbus connections."""
 
-    def reload(self) -> bool:
+    saving: asyncio.Lock
+
+    async def reload(self) -> bool:
         """Take the config file anew; False where it is wrong."""
 
 
@@ -93,21 +100,21 @@ class Call(msgspec.Struct, frozen=True):
             with open_letters(self.device.config) as letters:
                 return work(letters)
 
-        return await asyncio.to_thread(done)
+        return await in_thread("the outbox", OUTBOX_SECONDS, done)
 
-    def file(self) -> tuple[Path, str]:
+    async def file(self) -> tuple[Path, str]:
         """Return the config file and its text. Raises ApiError."""
         path = self.device.path
         if path is None:
             raise ApiError(409, "this device runs without a config file")
         try:
-            return path, path.read_text("utf-8")
+            return path, await in_thread(path.name, FILE_SECONDS, lambda: regular.read(path).decode("utf-8"))
         except (OSError, UnicodeDecodeError):
             raise ApiError(409, f"{path.name} cannot be read now") from None
 
-    def unchanged(self, tag: str) -> tuple[Path, str]:
+    async def unchanged(self, tag: str) -> tuple[Path, str]:
         """Return the config file and its text if it is still the one of `tag`. Raises ApiError with what it is now."""
-        path, text = self.file()
+        path, text = await self.file()
         if tag != tag_of(text):
             words = "vdevice.toml was changed meanwhile; compare, and save again"
             raise ApiError(409, words, current=_shown(text))

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from aiohttp import ClientConnectionResetError, web
 from aiohttp_sse import sse_response
 
+from vdevice.errors import VdeviceError
 from vdevice.web.call import ApiError, Device
 from vdevice.web.targets import state_of
 from vdevice.web.views import TargetRow
@@ -32,7 +33,7 @@ class Live:
         self._ended.set()
 
     async def serve(
-        self, request: web.Request, headers: Mapping[str, str], check: Callable[[], object]
+        self, request: web.Request, headers: Mapping[str, str], check: Callable[[], Awaitable[object]]
     ) -> web.StreamResponse:
         """Send what changes until the page leaves, or `check` says that it may not watch any more."""
         if self._count >= MOST:
@@ -44,7 +45,7 @@ class Live:
                 async with sse_response(request, headers=dict(headers)) as stream:
                     seen: dict[int, TargetRow] = {}
                     while stream.is_connected() and not self._ended.is_set():
-                        check()
+                        await check()
                         state = state_of(self._device)
                         changed = [row for row in state.targets if seen.get(row.number) != row]
                         seen.update({row.number: row for row in changed})
@@ -54,7 +55,7 @@ class Live:
                             async with asyncio.timeout(TICK):
                                 await self._ended.wait()
                     return stream
-        except ApiError:
+        except (ApiError, VdeviceError):
             return web.Response(status=204)
         finally:
             self._count -= 1

@@ -17,7 +17,7 @@ from vdevice.web.views import Converter, PointRow, RuleEdit, RuleMove, RuleRow, 
 
 async def read(call: Call) -> Converter:
     """Return the points with their live values, and the tree of rules."""
-    _, text = call.file()
+    _, text = await call.file()
     found = tables(text).get("rules", [])
     rows = [_rule(rule, [index]) for index, rule in enumerate(found)]
     return Converter(tag_of(text), _points(call.device.config, call.device.unit.writes.image), rows)
@@ -43,19 +43,19 @@ def _rule(rule: Settings, place: list[int]) -> RuleRow:
 async def edit(call: Call) -> Saved:
     """Save a rule or folder, add or remove it; the file keeps its comments and order."""
     given = call.take(RuleEdit)
-    return save_text(call, given.tag, "rule saved", lambda text: with_rule(text, given.place, given.settings))
+    return await save_text(call, given.tag, "rule saved", lambda text: with_rule(text, given.place, given.settings))
 
 
 async def move(call: Call) -> Saved:
     """Move a rule or folder among its neighbours: rules work from top to bottom."""
     given = call.take(RuleMove)
-    return save_text(call, given.tag, "rule moved", lambda text: moved(text, given.place, given.by))
+    return await save_text(call, given.tag, "rule moved", lambda text: moved(text, given.place, given.by))
 
 
 async def switch(call: Call) -> Saved:
     """Switch a rule, or a folder with all below it, on or off."""
     given = call.take(RuleSwitch)
-    return save_text(
+    return await save_text(
         call, given.tag, "rule switched", lambda text: with_enabled(text, given.place, enabled=given.enabled)
     )
 

@@ -6,7 +6,8 @@ import structlog
 
 from vdevice.config.edit import tag_of, write
 from vdevice.config.load import parse
-from vdevice.web.call import ApiError, Call
+from vdevice.threads import in_thread
+from vdevice.web.call import FILE_SECONDS, ApiError, Call
 from vdevice.web.views import Saved
 
 log = structlog.get_logger()
@@ -14,17 +15,23 @@ log = structlog.get_logger()
 Edit = Callable[[str], str]
 
 
-def save_text(call: Call, tag: str, what: str, edit: Edit, **details: object) -> Saved:
+async def save_text(call: Call, tag: str, what: str, edit: Edit, **details: object) -> Saved:
     """Change the file, apply it, and say so in the log. Raises ApiError, and ConfigError with all problems."""
-    path, text = call.unchanged(tag)
-    text = edited(text, edit)
-    parse(text, path.resolve().parent)
-    try:
-        write(path, text)
-    except OSError as error:
-        raise ApiError(409, f"{path.name} cannot be written ({error.strerror})") from None
-    log.info("audit", who=call.who.name, address=call.address, what=what, **details)
-    call.device.reload()
+    # One after the other: two that saw the same file must not both save.
+    async with call.device.saving:
+        path, text = await call.unchanged(tag)
+        text = edited(text, edit)
+
+        def work() -> None:
+            parse(text, path.resolve().parent)
+            write(path, text)
+
+        try:
+            await in_thread(path.name, FILE_SECONDS, work)
+        except OSError as error:
+            raise ApiError(409, f"{path.name} cannot be written ({error.strerror})") from None
+        log.info("audit", who=call.who.name, address=call.address, what=what, **details)
+        await call.device.reload()
     return Saved(tag_of(text))
 
 

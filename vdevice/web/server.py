@@ -4,7 +4,6 @@ Each request is held against its Host, so that no name can be rebound to this de
 and the session or token. Left out are the two routes of health, signing in, and the page's own files, which hold no data.
 """
 
-import asyncio
 import base64
 import contextlib
 import hashlib
@@ -57,10 +56,11 @@ class Page:
         Raises VdeviceError where the page would be open to others without a password.
         """
         listen = self._device.config.web.listen
-        if listen.host not in LOOPBACK and self.access.is_open:
-            raise VdeviceError(
-                f"web.listen: {listen} is open to others and no password is set; run `vdevice passwd`, or listen on 127.0.0.1"
-            )
+        if listen.host not in LOOPBACK:
+            await self.access.refresh()
+            if self.access.is_open:
+                words = "is open to others and no password is set; run `vdevice passwd`, or listen on 127.0.0.1"
+                raise VdeviceError(f"web.listen: {listen} {words}")
         runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1)
         await runner.setup()
         try:
@@ -90,7 +90,7 @@ class Page:
         try:
             self._check_host(request)
             if not _is_public(request.path):
-                request[WHO] = self._who(request)
+                request[WHO] = await self._check(request)
             response = await handler(request)
         except ApiError as error:
             response = _problem(Problem(error.title, error.status, error.detail, current=error.current))
@@ -129,6 +129,9 @@ class Page:
             raise ApiError(403, "another site may not ask this")
 
     def _who(self, request: web.Request) -> Who:
+        if self.access.is_open and self._device.config.web.listen.host not in LOOPBACK:
+            # The file went away while the device runs; then nobody is let in, not everybody.
+            raise ApiError(403, "no password is set; run `vdevice passwd`")
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         who = self.access.who(request.cookies.get(COOKIE, ""), token if kind.lower() == "bearer" else "")
         if who is None:
@@ -157,17 +160,22 @@ class Page:
         return web.Response(body=openapi.encoded(), content_type="application/json")
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        return await self._live.serve(request, self._headers, lambda: self._who(request))
+        return await self._live.serve(request, self._headers, lambda: self._check(request))
+
+    async def _check(self, request: web.Request) -> Who:
+        await self.access.refresh()
+        return self._who(request)
 
     async def _login(self, request: web.Request) -> web.Response:
         if request.content_type != "application/json":
             raise ApiError(415, "the body is to be application/json")
         login = from_json(await request.read(), Login)
+        await self.access.refresh()
         if self.access.is_open:
             return _signed_in(Session(EVERYBODY.name, EVERYBODY.role, open=True))
         address = request.remote or ""
         try:
-            session = await asyncio.to_thread(self.access.sign_in, login.name, login.password, address)
+            session = await self.access.aside(lambda: self.access.sign_in(login.name, login.password, address))
         except ThrottledError as error:
             raise ApiError(429, str(error)) from None
         who = self.access.who(session, "")

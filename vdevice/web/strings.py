@@ -1,6 +1,5 @@
 """Handlers of the strings in the outbox: every one in its life, dead letters replayed and discarded."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import get_args
@@ -8,7 +7,7 @@ from typing import get_args
 import structlog
 
 from vdevice.board import Try
-from vdevice.errors import BuildError, TextError
+from vdevice.errors import BuildError, StalledError, TextError
 from vdevice.model import Event as StoredEvent
 from vdevice.model import EventState
 from vdevice.outbox.api import Letters
@@ -16,7 +15,7 @@ from vdevice.outbox.letters import EVENT, Row
 from vdevice.registers import text as texts
 from vdevice.web.call import ApiError, Call
 from vdevice.web.views import Attempt, Choice, Count, Event, EventRow, StateName
-from vdevice.webhooks import http, masking
+from vdevice.webhooks import files, http, masking
 
 MOST = 10_000
 """Strings that one answer holds at most."""
@@ -105,8 +104,8 @@ async def _request(call: Call, row: Row) -> str:
         return ""
     event = StoredEvent(*(row[name] for name in EVENT))
     try:
-        request = await asyncio.to_thread(http.build, config, target, event, time.time())
-    except BuildError as error:
+        request = await files.reading(target, lambda: http.build(config, target, event, time.time()))
+    except (BuildError, StalledError) as error:
         return str(error)
     return masking.shown(target, request)
 

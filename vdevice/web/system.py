@@ -1,6 +1,5 @@
 """Handlers of the device itself: connections, the last hour, log, file, backup, and who has access."""
 
-import asyncio
 import io
 
 import structlog
@@ -10,7 +9,8 @@ from vdevice.config.edit import tag_of
 from vdevice.config.redact import without_secrets
 from vdevice.errors import VdeviceError
 from vdevice.outbox import archive
-from vdevice.web.call import ApiError, Call
+from vdevice.threads import in_thread
+from vdevice.web.call import FILE_SECONDS, ApiError, Call
 from vdevice.web.views import (
     Count,
     NewToken,
@@ -20,6 +20,9 @@ from vdevice.web.views import (
     TokenMade,
     TokenRow,
 )
+
+BACKUP_SECONDS = 600.0
+"""How long a backup may take."""
 
 log = structlog.get_logger()
 
@@ -32,7 +35,7 @@ async def read(call: Call) -> System:
         device.connected(),
         list(device.history),
         device.lines,
-        await asyncio.to_thread(_outbox_bytes, device.config),
+        await in_thread("the size of the outbox", FILE_SECONDS, lambda: _outbox_bytes(device.config)),
         oldest,
         _limits(device.config),
         device.address,
@@ -61,13 +64,13 @@ def _outbox_bytes(config: Config) -> int:
 
 async def file(call: Call) -> Text:
     """Return vdevice.toml without its secrets."""
-    _, text = call.file()
+    _, text = await call.file()
     return Text(without_secrets(text)[0], tag_of(text))
 
 
 async def backup(call: Call) -> bytes:
     """Return a zip of config and outbox, without secrets: what `vdevice backup` writes."""
-    _, text = call.file()
+    _, text = await call.file()
 
     def work() -> bytes:
         kept = io.BytesIO()
@@ -75,7 +78,7 @@ async def backup(call: Call) -> bytes:
         return kept.getvalue()
 
     log.info("audit", who=call.who.name, address=call.address, what="backup")
-    return await asyncio.to_thread(work)
+    return await in_thread("the backup", BACKUP_SECONDS, work)
 
 
 async def session(call: Call) -> Session:
@@ -94,7 +97,7 @@ async def new_token(call: Call) -> TokenMade:
     if not given.name.strip():
         raise ApiError(422, "name says what the token is for")
     try:
-        token = call.access.new_token(given.name, given.role)
+        token = await call.access.aside(lambda: call.access.new_token(given.name, given.role))
     except VdeviceError as error:
         raise ApiError(409, str(error)) from None
     log.info("audit", who=call.who.name, address=call.address, what="token made", token=given.name)
@@ -103,6 +106,6 @@ async def new_token(call: Call) -> TokenMade:
 
 async def revoke(call: Call) -> Count:
     """Take a token back."""
-    count = int(call.access.revoke(call.match["name"]))
+    count = int(await call.access.aside(lambda: call.access.revoke(call.match["name"])))
     log.info("audit", who=call.who.name, address=call.address, what="token revoked", token=call.match["name"])
     return Count(count)

@@ -1,6 +1,5 @@
 """Handlers of the targets: their state, their settings, and what a person tries with them."""
 
-import asyncio
 import time
 from urllib.parse import urlsplit
 
@@ -14,7 +13,8 @@ from vdevice.errors import BuildError, OutboxFailingError, TextError
 from vdevice.modbus.pdu import Refused
 from vdevice.modbus.texts import Client
 from vdevice.model import TARGETS, Event, Verdict, new_event_id
-from vdevice.web.call import ApiError, Call, Device
+from vdevice.threads import in_thread
+from vdevice.web.call import FILE_SECONDS, ApiError, Call, Device
 from vdevice.web.saving import edited, save_text
 from vdevice.web.views import (
     Copy,
@@ -31,7 +31,7 @@ from vdevice.web.views import (
     Write,
     Written,
 )
-from vdevice.webhooks import http, masking, warnings
+from vdevice.webhooks import files, http, masking, warnings
 from vdevice.webhooks.request import Request
 
 log = structlog.get_logger()
@@ -79,59 +79,59 @@ async def state(call: Call) -> State:
 
 async def read(call: Call) -> TargetSettings:
     """Return the settings of a target, without its secrets; none where it is not configured."""
-    _, text = call.file()
+    _, text = await call.file()
     return TargetSettings(tag_of(text), settings_of(text, call.target))
 
 
 async def save(call: Call) -> Saved:
     """Save a target's settings, and apply them; the file keeps its comments and order."""
     given = call.take(TargetSettings)
-    return _save(call, given.tag, [(call.target, given.settings, None)], "saved")
+    return await _save(call, given.tag, [(call.target, given.settings, None)], "saved")
 
 
 async def clear(call: Call) -> Saved:
     """Remove a target from the file; what waits for it becomes dead letters."""
-    return _save(call, call.query.get("tag", ""), [(call.target, None, None)], "cleared")
+    return await _save(call, call.query.get("tag", ""), [(call.target, None, None)], "cleared")
 
 
 async def copy(call: Call) -> Saved:
     """Copy all settings of a target, secrets too, to others."""
     given = call.take(Copy)
-    _, text = call.file()
+    _, text = await call.file()
     settings = settings_of(text, call.target)
     if settings is None:
         raise ApiError(404, f"target {call.target} is not configured")
     if not given.to or not all(number in TARGETS for number in given.to):
         raise ApiError(422, "to names targets from 1 to 64")
     changes: list[Change] = [(number, settings, call.target) for number in given.to]
-    return _save(call, given.tag or tag_of(text), changes, "copied")
+    return await _save(call, given.tag or tag_of(text), changes, "copied")
 
 
 Change = tuple[int, Settings | None, int | None]
 """A target's number, its settings, and whose secrets KEPT stands for."""
 
 
-def _save(call: Call, tag: str, changes: list[Change], what: str) -> Saved:
+async def _save(call: Call, tag: str, changes: list[Change], what: str) -> Saved:
     def changed(text: str) -> str:
         for number, settings, source in changes:
             text = with_target(text, number, settings, source)
         return text
 
-    return save_text(call, tag, what, changed, targets=[number for number, _, _ in changes])
+    return await save_text(call, tag, what, changed, targets=[number for number, _, _ in changes])
 
 
 async def _drafted(call: Call) -> tuple[Target, Request]:
     """Return the target that unsaved settings make, and its request for the sample. Raises ConfigError, ApiError."""
     draft, number = call.take(Draft), call.target
-    path, text = call.file()
+    path, text = await call.file()
     text = edited(text, lambda old: with_target(old, number, draft.settings))
-    config = parse(text, path.resolve().parent)
+    config = await in_thread(path.name, FILE_SECONDS, lambda: parse(text, path.resolve().parent))
     target, now = config.targets[number], time.time()
     event = Event(
         new_event_id(now), number, draft.value, now, config.client_name(call.address), target.name, draft.value
     )
     try:
-        return target, await asyncio.to_thread(http.build, config, target, event, now)
+        return target, await files.reading(target, lambda: http.build(config, target, event, now))
     except BuildError as error:
         raise ApiError(422, str(error)) from None
 

@@ -3,11 +3,26 @@
 A name may hold variables, so it is not trusted: `..`, absolute paths, and links that leave the folder are refused.
 """
 
+import errno
 import os
-import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from vdevice import regular
+from vdevice.config import Target
 from vdevice.errors import FileRefusedError
+from vdevice.threads import in_thread
+
+T = TypeVar("T")
+
+
+async def reading(target: Target, work: Callable[[], T]) -> T:
+    """Do what reads a target's files in a thread, within the time of one attempt: they may be on a mount that hangs.
+
+    Raises what `work` raises, and StalledError.
+    """
+    return await in_thread(f"a file of {target.name}", target.timeout, work)
 
 
 def read(root: Path, name: str, max_bytes: int) -> bytes:
@@ -23,21 +38,11 @@ def read(root: Path, name: str, max_bytes: int) -> bytes:
         place = (inside / wanted).resolve()
         if not place.is_relative_to(inside):
             raise FileRefusedError(f"file {name[:80]!r} leads out of files.root")
-        return _read(place, name, max_bytes)
+        return regular.read(place, max_bytes, getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise FileRefusedError(f"file {name[:80]!r} is larger than files.max_bytes ({max_bytes})") from None
         raise FileRefusedError(f"file {name[:80]!r}: {error.strerror or 'cannot be read'}") from None
     except UnicodeEncodeError:
         # A character that the file system's charset does not have.
         raise FileRefusedError(f"file {name[:80]!r} cannot be a file name on this system") from None
-
-
-def _read(place: Path, name: str, max_bytes: int) -> bytes:
-    # O_NONBLOCK: opening a named pipe must not wait for its writer.
-    handle = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise FileRefusedError(f"file {name[:80]!r} is not a regular file")
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise FileRefusedError(f"file {name[:80]!r} is larger than files.max_bytes ({max_bytes})")
-    return content

@@ -1,0 +1,30 @@
+"""Reads files that somebody named: regular ones only, and no more of them than is sensible.
+
+A named pipe would wait for its writer, a device file may have no end. What may still hang, a dead network mount, belongs
+into a thread (`vdevice.threads`).
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+MOST_BYTES = 16 * 2**20
+"""Of a config, a secret, a users file: far more than any has."""
+
+
+def read(path: Path, most: int = MOST_BYTES, flags: int = 0) -> bytes:
+    """Return the content of a regular file.
+
+    Raises OSError whose `strerror` says why not: also for what is no regular file (EINVAL) or larger than `most` (EFBIG).
+    """
+    # O_NONBLOCK: opening a named pipe must not wait for its writer. O_BINARY is Windows' word.
+    flags |= os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
+    return content
