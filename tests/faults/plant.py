@@ -127,7 +127,8 @@ class Plant:
         finally:
             if self.process.returncode is None:
                 self.process.terminate()
-            code = await self.process.wait()
+            async with asyncio.timeout(PATIENCE):
+                code = await self.process.wait()
         assert code == 0, self.log()[-2000:]
 
     async def emptied(self) -> None:

@@ -7,7 +7,7 @@ short form, `python -m tools.soak.faults` in its long one.
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.faults import disk, hostile, kills, surroundings
+from tests.faults import disk, files, hostile, kills, surroundings
 from tests.faults.plant import Row
 
 Fault = Callable[[Path, int], Awaitable[Row]]
@@ -29,6 +29,8 @@ FAULTS: dict[str, Fault] = {
         surroundings.fail_names,
         surroundings.stop_the_receiver,
         surroundings.one_target_dead,
+        files.leave_the_log_unread,
+        files.rewrite_the_certificate,
         hostile.misbehave,
         hostile.draw_responses,
     )
