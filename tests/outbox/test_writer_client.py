@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import empty_disk, event_of, fill_disk, until
 from vdevice.board import Board
-from vdevice.errors import OutboxFailingError
+from vdevice.errors import OutboxFailingError, VdeviceError
 from vdevice.model import ErrorCode, Event, Outcome, Stored, Verdict
 from vdevice.outbox import database, messages
 from vdevice.outbox.letters import SqliteLetters
@@ -283,16 +283,10 @@ async def test_health_is_measured_and_not_remembered(tmp_path: Path) -> None:
         assert not board.outbox_failing
 
 
-async def test_a_writer_commits_nothing_for_a_device_that_is_gone(tmp_path: Path) -> None:
-    async with opened(tmp_path):
-        pass
-    said: list[str | None] = []
-    writer = WriterClient(said.append, 5.0)
+async def test_a_writer_opens_nothing_for_a_device_that_is_gone(tmp_path: Path) -> None:
     real = os.getpid
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(VdeviceError, match="ended before"):
         # What the writer sees where its device has ended: another parent than the one that started it.
         patch.setattr("vdevice.outbox.writer_client.os.getpid", lambda: real() + 1)
-        await writer.start(tmp_path / "o.db", create=False)
-    await failing(writer.ask(messages.Put((event_of("too late"),), frozenset())))
-    await writer.stop()
-    assert stored_values(tmp_path) == []
+        await WriterClient(lambda _failure: None, 5.0).start(tmp_path / "o.db", create=True)
+    assert not (tmp_path / "o.db").exists()
