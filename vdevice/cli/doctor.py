@@ -23,7 +23,7 @@ from vdevice.config.schema import Listen, Tls
 from vdevice.dispatch.reach import reach
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
-from vdevice.outbox import database
+from vdevice.outbox import database, files, log_watch
 from vdevice.outbox.api import open_letters
 from vdevice.web.auth import LOOPBACK, Access
 
@@ -144,6 +144,10 @@ def _disk(file: Path) -> Iterator[Finding]:
     if not os.access(folder, os.W_OK):
         yield Finding("disk", "problem", f"the folder of {file.name} cannot be written")
         return
+    log = files.part(file, "-wal")
+    size = log.stat().st_size if log.exists() else 0
+    if size >= log_watch.LARGE_LOG_BYTES:
+        yield Finding("outbox", "warning", log_watch.warning(file, size))
     free = shutil.disk_usage(folder).free
     yield Finding("disk", "ok" if free >= LEAST_FREE else "problem", f"{free // 2**20} MiB are free for {file.name}")
 

@@ -17,7 +17,7 @@ from vdevice.config import load
 from vdevice.config.load import with_outbox
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
-from vdevice.outbox import database, locks
+from vdevice.outbox import files, locks
 from vdevice.outbox.api import Letters, open_letters
 from vdevice.outbox.letters import Row
 from vdevice.outbox.move import move, open_movable
@@ -137,7 +137,7 @@ def set_aside(*, config: ConfigPath = DEFAULT_CONFIG) -> None:
         raise VdeviceError(f"there is no outbox file to set aside ({loaded.outbox.url})")
     with locks.running_lock(file):
         try:
-            aside = database.set_aside(file, "damaged")
+            aside = files.set_aside(file, "damaged")
         except OSError as error:
             raise VdeviceError(f"{file.name} cannot be renamed ({error.strerror}); check its folder") from None
     console.print(f"{file.name} is {aside.name} now", markup=False)

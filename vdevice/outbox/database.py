@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from vdevice.model import TARGETS
 
 SCHEMA_VERSION = 3
 PATIENCE_SECONDS = 5.0
+LOG_BYTES_KEPT = 16 * 2**20
 
 _SCHEMA = """
 CREATE TABLE event (
@@ -109,6 +109,8 @@ def _connect(file: Path, patience: float, *, create: bool) -> sqlite3.Connection
         connection.text_factory = _text
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # What a reader once made it grow to is given back when it begins anew.
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_KEPT}")
         _migrate(connection, file)
     except BaseException:
         connection.close()
@@ -137,17 +139,6 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
                 connection.execute(statement)
         if version != SCHEMA_VERSION:
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def set_aside(file: Path, why: str) -> Path:
-    """Rename an outbox that no device runs on, with all that belongs to it; return its new name. Raises OSError."""
-    aside = file.with_name(f"{file.name}.{why}-{time.strftime('%Y%m%dT%H%M%S')}")
-    for end in ("-wal", "-shm"):
-        part = file.with_name(file.name + end)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + end))
-    file.rename(aside)
-    return aside
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vdevice.config import Config
 from vdevice.errors import VdeviceError
-from vdevice.outbox import database, locks
+from vdevice.outbox import database, files, locks
 from vdevice.outbox.move import move, open_movable
 from vdevice.outbox.sqlite_move import SqliteMovable
 
@@ -46,12 +46,20 @@ def give(config: Config, file: Path, *, replace: bool) -> None:
         return
     place = config.outbox_file
     with locks.running_lock(place):
-        if place.exists():
-            if not replace:
-                raise VdeviceError(f"there is an outbox {place.name} already; --replace sets it aside")
-            database.set_aside(place, "before-restore")
-        with (
-            database.opened(file, create=False) as copy,
-            database.opened(place) as new,
-        ):
-            copy.backup(new)
+        if place.exists() and not replace:
+            raise VdeviceError(f"there is an outbox {place.name} already; --replace sets it aside")
+        new = place.with_name(place.name + ".restoring")
+        try:
+            with database.opened(file, create=False) as copy:
+                files.copy(copy, new)
+            _empty_log(place)
+            files.put_in_place(new, place, files.aside_name(place, "before-restore") if place.exists() else None)
+        except (OSError, sqlite3.Error) as error:
+            raise VdeviceError(f"{place.name} cannot be restored ({error}); what was there is as it was") from None
+
+
+def _empty_log(place: Path) -> None:
+    """Move what is in the log of a database into it, if it is whole: then it consists of one file."""
+    if place.exists():
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(place)) as old:
+            old.execute("PRAGMA wal_checkpoint(TRUNCATE)")

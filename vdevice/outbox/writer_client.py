@@ -12,14 +12,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import msgspec
 import structlog
 
-from vdevice.errors import OutboxFailingError, VdeviceError
+from vdevice.errors import VdeviceError
 from vdevice.outbox import messages
-from vdevice.outbox.messages import FailWaiting, Probe, Put, Reply, Request, Shift
+from vdevice.outbox.asked import Asked, answer, fail_late, lose, refuse
+from vdevice.outbox.messages import FailWaiting, Probe, Reply, Request, Shift
 from vdevice.outbox.request_queue import OutOfTurnError, RequestQueue
 
 PUTS_AT_ONCE = 256
@@ -50,22 +51,6 @@ _ENCODE_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, msgspec.
 log = structlog.get_logger()
 
 
-class _Asked(NamedTuple):
-    """A request without a result yet: `done` takes its result, or None, before its future does."""
-
-    frame: bytes
-    kind: type[Request]
-    asked_at: float
-    seconds: float
-    future: asyncio.Future[Any]
-    convert: Callable[[Any], Any]
-    done: Callable[[Any], None] | None
-
-    @property
-    def is_put(self) -> bool:
-        return self.kind is Put
-
-
 def limit_of(answer_timeout: float) -> float:
     """Return how long a request to the outbox may take, so that there is time left to send the exception."""
     return answer_timeout - min(0.5, answer_timeout / 5)
@@ -88,7 +73,7 @@ class WriterClient(asyncio.SubprocessProtocol):
         self._has_exited = self._is_read = False
         self._opened: asyncio.Future[Reply] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._queue: RequestQueue[_Asked] = RequestQueue(PUTS_AT_ONCE)
+        self._queue: RequestQueue[Asked] = RequestQueue(PUTS_AT_ONCE)
         self._sending = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -173,9 +158,9 @@ class WriterClient(asyncio.SubprocessProtocol):
             frame, wrong = b"", f"it cannot be encoded ({error})"
         slow = isinstance(request, FailWaiting | Shift)
         seconds = max(ALL_ROWS_SECONDS, self.limit) if slow else self.limit
-        asked = _Asked(frame, type(request), self._loop.time(), seconds, future, convert, done)
+        asked = Asked(frame, type(request), self._loop.time(), seconds, future, convert, done)
         if wrong:
-            self._loop.call_soon(_refuse, asked, wrong)
+            self._loop.call_soon(refuse, asked, wrong)
         elif self._process is None:
             self._loop.call_soon(self._fail, [asked], "its writer is not running")
         else:
@@ -220,7 +205,7 @@ class WriterClient(asyncio.SubprocessProtocol):
         late = [asked for asked in sent if not asked.future.done()]
         for asked in late:
             # It may still be stored, and is counted then; but nobody waits any longer.
-            _fail_future(asked.future, f"no answer for {self.limit:g} s, {MAYBE}")
+            fail_late(asked, f"no answer for {self.limit:g} s, {MAYBE}")
         if late:
             self._call(self._on_commit, "no answer")
         if self._queue and self._timer is None:
@@ -254,14 +239,14 @@ class WriterClient(asyncio.SubprocessProtocol):
         probes = []
         for place, asked in enumerate(answered):
             if place in reply.failed:
-                _refuse(asked, reply.failed[place])
+                refuse(asked, reply.failed[place])
             elif asked.kind is Probe:
                 probes.append((asked, reply.results[place]))
             else:
-                _answer(asked, reply.results[place])
+                answer(asked, reply.results[place])
         # What a Probe tells holds all that its commit did, so nothing may be counted after it.
         for asked, raw in probes:
-            _answer(asked, raw)
+            answer(asked, raw)
         self._call(self._on_commit, None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -306,12 +291,11 @@ class WriterClient(asyncio.SubprocessProtocol):
         log.error("the outbox's writer is gone", reason=reason)
         self._fail(self._queue.clear(), reason)
 
-    def _fail(self, lost: list[_Asked], reason: str) -> None:
+    def _fail(self, lost: list[Asked], reason: str) -> None:
         if lost:
             self._call(self._on_commit, reason)
         for asked in lost:
-            _call_done(asked, None)
-            _fail_future(asked.future, reason)
+            lose(asked, reason)
 
     @staticmethod
     def _call(callback: Callable[[str | None], None], reason: str | None) -> None:
@@ -330,37 +314,3 @@ def _kill(process: asyncio.SubprocessTransport) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     process.close()
-
-
-def _answer(asked: _Asked, raw: Any) -> None:  # noqa: ANN401 (each request has its own result)
-    try:
-        result = asked.convert(raw)
-    except Exception as error:
-        log.exception("internal error", request=asked.kind.__name__)
-        _refuse(asked, f"its result cannot be read ({error})")
-        return
-    _call_done(asked, result)
-    if not asked.future.done():
-        asked.future.set_result(result)
-
-
-def _refuse(asked: _Asked, reason: str) -> None:
-    """Fail one request, which leaves the outbox as good as it was."""
-    _call_done(asked, None)
-    _fail_future(asked.future, reason)
-
-
-def _call_done(asked: _Asked, result: Any) -> None:  # noqa: ANN401 (as `_answer`)
-    """Call back. What is wrong there must not keep the requests behind it from their results."""
-    if asked.done:
-        try:
-            asked.done(result)
-        except Exception:
-            log.exception("internal error", request=asked.kind.__name__)
-
-
-def _fail_future(future: asyncio.Future[Any], reason: str) -> None:
-    if not future.done():
-        future.set_exception(OutboxFailingError(f"the outbox cannot be written ({reason}); see the disk it is on"))
-        # A future that nobody waits for any more (a client that left) is no error of its own.
-        future.exception()

@@ -1,0 +1,106 @@
+"""The database's files as a whole: copies that are on disk before they get a name, and what is set aside, never overwritten.
+
+SQLite applies a `-wal` to whatever database it lies beside. So a database is put in the place of another one only after that
+one's log is gone, and it is set aside together with its log.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from vdevice.errors import VdeviceError
+
+ENDS = ("", "-wal", "-shm")
+"""What a database in WAL mode consists of; the last is made anew by whoever opens it."""
+
+
+def part(file: Path, end: str) -> Path:
+    """Return one of the files of a database."""
+    return file.with_name(file.name + end)
+
+
+def copy(source: sqlite3.Connection, to: Path) -> None:
+    """Write all of an open database to a new file, read it back, and see that it is on disk.
+
+    Also where `source` has no name any more. Raises VdeviceError where the copy is not whole, and sqlite3.Error or OSError.
+    """
+    for end in ENDS:
+        part(to, end).unlink(missing_ok=True)
+    os.close(os.open(to, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    with contextlib.ExitStack() as stack:
+        stack.callback(to.unlink, missing_ok=True)
+        with contextlib.closing(sqlite3.connect(to)) as new:
+            source.backup(new)
+            found = new.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise VdeviceError(f"{to.name}, a copy of the outbox, is not whole ({found}); see the disk it is on")
+        sync(to)
+        stack.pop_all()
+
+
+def put_in_place(new: Path, place: Path, aside: Path | None = None, keep: Sequence[str] = ("", "-wal")) -> None:
+    """Give a whole database on disk the name `place`; what has it and is in `keep` gets the name `aside`. Raises OSError.
+
+    Ended at any moment, there is a database at `place`, if there was one: the old or the new one.
+    """
+    if aside is not None:
+        for end in keep:
+            if part(place, end).exists():
+                _name_again(part(place, end), part(aside, end))
+        sync(place.parent)
+    for end in ENDS[1:]:
+        part(place, end).unlink(missing_ok=True)
+    new.replace(place)
+    sync(place.parent)
+
+
+def set_aside(file: Path, why: str) -> Path:
+    """Rename an outbox that no device runs on, with all that belongs to it; return its new name. Raises OSError."""
+    aside = aside_name(file, why)
+    for end in ENDS[:2]:
+        if part(file, end).exists():
+            _name_again(part(file, end), part(aside, end))
+    sync(file.parent)
+    # A log without its database is deleted by SQLite; a database without its log would look whole.
+    for end in ENDS:
+        part(file, end).unlink(missing_ok=True)
+    sync(file.parent)
+    return aside
+
+
+def aside_name(file: Path, why: str) -> Path:
+    """Return a name for what is set aside, which nobody has."""
+    stem = f"{file.name}.{why}-{time.strftime('%Y%m%dT%H%M%S')}"
+    aside, number = file.with_name(stem), 2
+    while aside.exists():
+        aside, number = file.with_name(f"{stem}-{number}"), number + 1
+    return aside
+
+
+def sync(path: Path) -> None:
+    """See that a file, or the names in a folder, are on disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some file systems cannot sync a folder.
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(handle)
+
+
+def _name_again(path: Path, other: Path) -> None:
+    """Give a file a second name; a copy where the file system has no hard links."""
+    try:
+        other.hardlink_to(path)
+    except FileExistsError:
+        raise
+    except OSError:
+        shutil.copy2(path, other)
+        sync(other)
