@@ -16,8 +16,8 @@ LARGE = 1 << 20
 
 
 def store(writer: Writer, size: int) -> Reply:
-    bodies = [Put((event_of("x" * size),), frozenset()), Probe(write=False, patience=5.0)]
-    reply = writer.commit([messages.frame(body)[4:] for body in bodies])
+    requests: list[messages.Request] = [Put((event_of("x" * size),), frozenset()), Probe(write=False, patience=5.0)]
+    reply = writer.commit([messages.frame(request)[4:] for request in requests])
     assert reply.error is None
     return reply
 
