@@ -48,6 +48,15 @@ def expected(pdu: bytes) -> int:
     return check(pdu) if check else 1
 
 
+def refused_target(pdu: bytes, code: int) -> int | None:
+    """Return the target that counts this answer as refused: a write to its text or commit register got 03, 04 or 06."""
+    place = {6: 1, 16: 1, 23: 5}.get(pdu[0])
+    if code not in {3, 4, 6} or place is None or len(pdu) < place + 2:
+        return None
+    target, offset = divmod(struct.unpack(">H", pdu[place : place + 2])[0], 1000)
+    return target if 1 <= target <= 64 and offset <= 900 else None
+
+
 def _read(pdu: bytes) -> int:
     function = pdu[0]
     if len(pdu) != 5:

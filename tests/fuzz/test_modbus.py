@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 import struct
+from collections import Counter
 from pathlib import Path
 
 from tests import seeds
@@ -79,7 +80,7 @@ def spoilt(lots: random.Random, pdu: bytes) -> bytes:
     return pdu[:511]
 
 
-async def client(place: str, number: int, frames: int) -> None:
+async def client(place: str, number: int, frames: int, refused: Counter[int]) -> None:
     lots = seeds.lots(f"client {number}")
     async with peer(place) as plc:
         for _ in range(frames // AT_ONCE):
@@ -93,6 +94,9 @@ async def client(place: str, number: int, frames: int) -> None:
                 got = reply[1] if reply[0] & 0x80 else 0
                 assert reply[0] & 0x7F == pdu[0] & 0x7F, (pdu.hex(), reply.hex())
                 assert got == wanted, (pdu.hex(), reply.hex())
+                target = model.refused_target(pdu, got)
+                if target:
+                    refused[target] += 1
                 assert got or len(reply) == length_of(pdu, reply), (pdu.hex(), reply.hex())
 
 
@@ -129,15 +133,19 @@ async def test_every_answer_is_that_of_the_model(recorder: Recorder, tmp_path: P
         f'[targets.{n}]\nmethod = "post-raw"\nurl = "{recorder.url}/"\npayload = "$VALUE"\nenabled = {on}\n'
         for n, on in ((model.ENABLED, "true"), (model.DISABLED, "false"))
     )
+    refused: Counter[int] = Counter()
     async with device(f"[outbox]\nmax_messages = 10000000\n{toml}", tmp_path) as app:
         async with asyncio.TaskGroup() as group:
             for number in range(CONNECTIONS):
-                group.create_task(client(app.address, number, FRAMES // CONNECTIONS))
+                group.create_task(client(app.address, number, FRAMES // CONNECTIONS, refused))
             group.create_task(noise(app.address))
         await until(lambda: app.board.targets[7].queued == 0, 120)
         await until(lambda: not app.board.connections)
         async with peer(app.address) as plc:
             assert (await plc.ask(fc16(7000, "after all")))[0] == 16
             assert app.board.healthy
+            counted = {number: (await plc.inputs(1000 * number + 48, 1))[0] for number in range(1, 65)}
+            assert counted == {number: refused[number] & 0xFFFF for number in counted}
+            assert counted[model.ENABLED] > 10 < counted[model.DISABLED]
             assert app.board.targets[8].accepted == 0
             await until(lambda: recorder.bodies()[-1] == b"after all")

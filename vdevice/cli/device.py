@@ -171,7 +171,10 @@ async def _read_status(
         return {number: await client.target(number) for number in TARGETS}
 
     async with connect(*address, tls=tls) as client:
-        return await client.device(), await all_targets(client), await client.full()
+        device = await client.device()
+        # A device of map version 1 has no discrete inputs there.
+        full = await client.full() if int(device["map_version"]) > 1 else []
+        return device, await all_targets(client), full
 
 
 def _address(config: Path, host: str | None, port: int | None, unit: int | None, *, tls: bool) -> tuple[str, int, int]:
