@@ -9,6 +9,7 @@ import structlog
 
 from tests.support import Recorder, answer, device, fc16, peer, until
 from vdevice.modbus import unstored
+from vdevice.registers.text import Coding, encode
 
 pytestmark = pytest.mark.usefixtures("outbox")
 
@@ -144,3 +145,37 @@ async def test_an_answer_to_an_idle_text_is_followed_by_its_message_at_a_stop(
     async with device(target(recorder, settings), tmp_path) as app:
         await until(lambda: app.board.targets[7].delivered == 1)
     assert recorder.bodies() == [b"before the end"]
+
+
+@pytest.mark.parametrize("completion", ["request", "content", "idle"])
+async def test_one_character_in_each_register_is_refused_with_the_setting_that_reads_it(
+    recorder: Recorder, tmp_path: Path, completion: str
+) -> None:
+    registers = "Pumpe aus".encode("utf-16-be")
+    with structlog.testing.capture_logs() as lines:
+        async with (
+            device(target(recorder, f'completion = "{completion}"'), tmp_path) as app,
+            peer(app.address) as plc,
+        ):
+            for _ in range(20):
+                pdu = await plc.ask(fc16(7000, registers))
+                # In mode idle it is seen when the text is complete, and each of these but the last is thrown away.
+                assert pdu == b"\x90\x03" or completion == "idle"
+            await until(lambda: app.board.targets[7].refused >= 20)
+            assert app.board.targets[7].accepted == 0
+    told = [line for line in lines if line["event"] == "not text"]
+    assert len(told) == 1
+    assert told[0]["try"] == 'encoding = "utf-16-be"'
+    assert "begins with a NUL" in told[0]["reason"]
+
+
+async def test_a_text_that_other_settings_read_better_is_told_once(recorder: Recorder, tmp_path: Path) -> None:
+    swapped = Coding("little")
+    with structlog.testing.capture_logs() as lines:
+        async with device(target(recorder, ""), tmp_path) as app, peer(app.address) as plc:
+            for number in range(5):
+                await plc.ask(fc16(7000, encode(f"Kessel {number}: Temperatur zu hoch", swapped)))
+                await plc.ask(fc16(7000, f"Kessel {number}: Temperatur zu hoch"))
+            await until(lambda: app.board.targets[7].delivered == 10)
+    told = [line for line in lines if line["event"] == "text garbled"]
+    assert [line["try"] for line in told] == ['byte_order = "little"']

@@ -23,6 +23,15 @@ Key = tuple[str, str, int]
 """What happened, to which client, on which target."""
 
 
+Hint = Callable[[], str]
+"""Returns settings that read better, as in the config, or nothing; asked only where a line is logged, as it takes time."""
+
+
+def no_hint() -> str:
+    """Return nothing."""
+    return ""
+
+
 class Repeats:
     """Tells which of many equal lines is to be logged. Time is passed in (seconds of a clock that never goes back)."""
 
@@ -70,21 +79,24 @@ class Refusals:
         self._repeats = Repeats()
         self._clock = clock
 
-    def refuse(self, event: str, target: int, client: str, reason: str) -> None:
+    def refuse(self, event: str, target: int, client: str, reason: str, hint: Hint = no_hint) -> None:
         """Count a write to a target that stored nothing, or a staged text that was thrown away; log it."""
         self._board.refuse(target)
-        self.warn(event, target, client, reason)
+        self.warn(event, target, client, reason, hint)
 
     def count(self, targets: Iterable[int]) -> None:
         """Count a write to each of some targets that stored nothing."""
         for target in targets:
             self._board.refuse(target)
 
-    def warn(self, event: str, target: int, client: str, reason: str) -> None:
-        """Log what a client did to a target, once in a while."""
+    def warn(self, event: str, target: int, client: str, reason: str, hint: Hint = no_hint) -> None:
+        """Log what a client did to a target, once in a while, with the settings that would read it."""
         kept_back = self._repeats.count((event, client, target), self._clock())
         if kept_back is None:
             return
-        more = {"not_logged": kept_back} if kept_back else {}
+        more: dict[str, object] = {"not_logged": kept_back} if kept_back else {}
+        settings = hint()
+        if settings:
+            more["try"] = settings
         refused = self._board.targets[target].refused
         log.warning(event, target=target, client=client, reason=reason, refused=refused, **more)

@@ -12,11 +12,12 @@ from pymodbus.constants import ExcCodes
 from vdevice.config import Config, Target
 from vdevice.errors import StageError, TextError
 from vdevice.modbus.pdu import Refused
-from vdevice.modbus.refusals import Refusals
+from vdevice.modbus.refusals import Hint, Refusals, Repeats, no_hint
 from vdevice.modbus.rights import EVERYTHING, Rights
-from vdevice.registers import stage, text
+from vdevice.registers import readings, stage, text
 from vdevice.registers.stage import Key, Rules
 from vdevice.registers.staging import Complete, Staging
+from vdevice.registers.text import Coding
 
 
 class Client(NamedTuple):
@@ -53,6 +54,7 @@ class Texts:
     def __init__(self, config: Config, refusals: Refusals) -> None:
         self._staging = Staging()
         self._refusals = refusals
+        self._looks = Repeats()
         self.apply(config)
 
     def apply(self, config: Config) -> None:
@@ -86,17 +88,22 @@ class Texts:
             # A text starts at the first register.
             if offset:
                 raise Refused(ExcCodes.ILLEGAL_ADDRESS)
-            return self._whole(target.number, text.ordered(data, rules.coding), client)
+            return self._whole(target.number, text.ordered(data, rules.coding), data, client)
         key = Key(client.address, client.connection, target.number)
         try:
             whole = self._staging.write(key, rules, offset, data, now)
         except StageError:
             raise Refused(ExcCodes.ILLEGAL_ADDRESS) from None
         except TextError as error:
-            raise self._not_text(target.number, client.name, error) from None
+            hint = _hint(data, rules.coding) if offset == 0 else no_hint
+            raise self._not_text(target.number, client.name, error, hint) from None
         finally:
             self._tell_thrown_away()
-        return None if whole is None else self._whole(target.number, whole, client, self._restoring(key, whole))
+        if whole is None:
+            return None
+        # The whole array, where it came at once: what stands behind the end tells more than the text.
+        registers = data if offset == 0 else text.ordered(whole, rules.coding)
+        return self._whole(target.number, whole, registers, client, self._restoring(key, whole))
 
     def commit(self, target: Target, length: int, client: Client) -> Whole:
         """Take a write of the commit register. Raises Refused."""
@@ -110,18 +117,22 @@ class Texts:
             raise self._not_text(target.number, client.name, error) from None
         finally:
             self._tell_thrown_away()
-        return self._whole(target.number, data, client, self._restoring(key, data))
+        registers = text.ordered(data, rules.coding)
+        return self._whole(target.number, data, registers, client, self._restoring(key, data))
 
     def due(self, now: float) -> list[IdleText]:
         """Return the idle texts whose time has come, in the order in which it came."""
         found = []
         for complete in self._staging.due(now):
             number, client = complete.key.target, self._config.client_name(complete.key.address)
+            coding = complete.rules.coding
+            registers = text.ordered(complete.data or b"", coding)
             try:
                 value = self._idle_value(complete, client)
             except TextError as error:
-                self._not_text(number, client, error)
+                self._not_text(number, client, error, _hint(registers, coding))
             else:
+                self._look(number, registers, coding, client)
                 if value or not complete.rules.ignore_empty:
                     found.append(IdleText(number, value, client))
         return found
@@ -143,12 +154,15 @@ class Texts:
         rules = self._rules[key.target]
         return lambda: self._staging.restore(key, rules, data, time.monotonic())
 
-    def _whole(self, target: int, data: bytes, client: Client, undo: Callable[[], None] | None = None) -> Whole:
+    def _whole(
+        self, target: int, data: bytes, registers: bytes, client: Client, undo: Callable[[], None] | None = None
+    ) -> Whole:
         rules = self._rules[target]
         try:
             value = self._value(target, data, rules, client.name)
         except TextError as error:
-            raise self._not_text(target, client.name, error) from None
+            raise self._not_text(target, client.name, error, _hint(registers, rules.coding)) from None
+        self._look(target, registers, rules.coding, client.name)
         return Whole(value if value or not rules.ignore_empty else None, undo)
 
     def _value(self, target: int, data: bytes, rules: Rules, client: str) -> str:
@@ -160,11 +174,24 @@ class Texts:
             self._refusals.warn("text cut", target, client, f"{what}; if there is no such character, check encoding")
         return text.trimmed(value) if rules.trim else value
 
-    def _not_text(self, target: int, client: str, error: TextError | StageError) -> Refused:
+    def _look(self, target: int, registers: bytes, coding: Coding, client: str) -> None:
+        """Look, once in a while, whether other settings read a target's texts clearly better, and say so in the log."""
+        if self._looks.count(("look", client, target), time.monotonic()) is not None:
+            settings = readings.advice(registers, coding)
+            if settings:
+                self._refusals.warn(
+                    "text garbled", target, client, "other settings read it clearly better", lambda: settings
+                )
+
+    def _not_text(self, target: int, client: str, error: TextError | StageError, hint: Hint = no_hint) -> Refused:
         """Count and log what is no text, and return its refusal."""
-        self._refusals.refuse("not text", target, client, str(error))
+        self._refusals.refuse("not text", target, client, str(error), hint)
         return Refused(ExcCodes.ILLEGAL_VALUE)
 
     def _tell_thrown_away(self) -> None:
         for key, reason in self._staging.thrown_away():
             self._refusals.refuse("text thrown away", key.target, self._config.client_name(key.address), reason)
+
+
+def _hint(registers: bytes, coding: Coding) -> Hint:
+    return lambda: readings.advice(registers, coding)
