@@ -12,7 +12,7 @@ from cyclopts import App
 from rich.console import Console
 
 from vdevice import __version__, streams
-from vdevice.cli import access, backup, certs, device, doctor, letters, rules, settings, targets
+from vdevice.cli import access, backup, certs, decode, device, doctor, letters, rules, settings, targets
 from vdevice.errors import ConfigError, VdeviceError
 
 app = App(
@@ -31,6 +31,7 @@ app.command(device.demo)
 app.command(device.send)
 app.command(device.status)
 app.command(device.receive)
+app.command(decode.decode)
 app.command(letters.app)
 app.command(rules.app)
 app.command(targets.app)
