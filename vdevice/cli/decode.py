@@ -79,6 +79,8 @@ def _print_texts(found: list[Reading], likely: Reading | None) -> None:
     if likely:
         told = ", ".join(f'{key} = "{value}"' for key, value in readings.differences(DEFAULT, likely.coding))
         console.print(f"→ is the likely one: {told or 'the defaults'}", markup=False)
+    else:
+        console.print("none of these is a text", markup=False)
 
 
 def _shown(words: str) -> str:

@@ -81,9 +81,8 @@ def readings(registers: bytes) -> list[Reading]:
 
 
 def likely(found: list[Reading]) -> Reading | None:
-    """Return the reading that was meant, as far as anybody can tell; of equal ones the first."""
-    texts = [one for one in found if one.text]
-    # A length that fits exactly is no chance, while it reads as a text that begins with odd characters.
+    """Return the reading that was meant, as far as anybody can tell, of equal ones the first; None where none is a text."""
+    texts = [one for one in found if one.text and one.penalty < GARBLED and clarity.is_meant(one.text)]
     return min(texts, key=lambda one: (round(one.penalty, 2), -one.votes), default=None)
 
 
@@ -108,6 +107,14 @@ def advice(registers: bytes, coding: Coding) -> str:
     """Return the settings that read registers clearly better, as in the config; empty where there are none."""
     found = better(registers, coding)
     return ", ".join(f'{name} = "{value}"' for name, value in differences(coding, found)) if found else ""
+
+
+def advice_on(value: str, coding: Coding) -> str:
+    """Return the settings that would have read what became `value` by `coding` clearly better; empty where there are none."""
+    try:
+        return advice(text.encode(value, coding), coding)
+    except TextError:
+        return ""
 
 
 def differences(coding: Coding, other: Coding) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from vdevice.model import Event as StoredEvent
 from vdevice.model import EventState
 from vdevice.outbox.api import Letters
 from vdevice.outbox.letters import EVENT, Row
+from vdevice.registers import readings
 from vdevice.registers import text as texts
 from vdevice.web.call import ApiError, Call
 from vdevice.web.views import Attempt, Choice, Count, Event, EventRow, StateName
@@ -83,10 +84,23 @@ async def read(call: Call) -> Event:
         row["source_value"],
         row["description"],
         registers,
+        await asyncio.to_thread(_advice, call, row),
         await _request(call, row),
         _text(row["answer"] or b""),
         [_attempt(one) for one in call.device.board.tries if one.event_id == wanted],
     )
+
+
+def _advice(call: Call, row: Row) -> str:
+    """Return the settings that read a text clearly better, unless the config was changed since it was written."""
+    path, target = call.device.path, call.device.config.targets.get(row["target"])
+    if path is None or target is None or row["source_parameter"] != target.name:
+        return ""
+    try:
+        changed_at = path.stat().st_mtime
+    except OSError:
+        return ""
+    return readings.advice_on(row["value"], texts.coding_of(target)) if row["accepted_at"] > changed_at else ""
 
 
 def _attempt(one: Try) -> Attempt:

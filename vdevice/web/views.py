@@ -169,12 +169,16 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A string whole: with its registers in hex as the target's format has them, the request of now, and the last answer."""
+    """A string whole: with its registers in hex as the target's format has them, the request of now, and the last answer.
+
+    `reads_better_with` are settings of the target that read what was written clearly better, empty where there are none.
+    """
 
     row: EventRow
     source_value: str
     description: str
     registers: str
+    reads_better_with: str
     request: str
     answer: str
     attempts: list[Attempt]

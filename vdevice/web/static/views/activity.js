@@ -101,6 +101,7 @@ function Detail({ one, close }) {
     ["string", row.value], ["source", `${row.source_connection} → ${row.source_parameter} ${one.source_value !== row.value ? one.source_value : ""}`],
     ["time", moment(row.accepted_at)], ["state", `${t(row.state)} ${moment(row.finished_at)}`], ["tries", row.attempts],
     ["outcome", row.error_text || (row.http_status ? `HTTP ${row.http_status}` : "")], ["next", row.state === "waiting" ? moment(row.next_at) : ""], ["id", row.id],
+    ["reads better", one.reads_better_with],
   ];
   return html`<dialog ref=${dialog} onClose=${close} aria-labelledby="detail-title"><h2 id="detail-title">target/${row.target}</h2>
     <dl>${facts.filter(([, value]) => value).map(([name, value]) => html`<dt>${t(`column ${name}`)}</dt><dd>${value}</dd>`)}</dl>
