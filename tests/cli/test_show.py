@@ -1,22 +1,18 @@
 """`vdevice outbox show` and the page say which settings read a garbled text."""
 
-import asyncio
 import os
 from pathlib import Path
 
 import aiohttp
-import pytest
 
+from tests.end_to_end.test_command_line import vdevice
 from tests.support import Recorder, device, fc16, peer, until
-from vdevice.cli import letters
 from vdevice.registers.text import Coding, encode
 
 WORDS = "Kessel 3: Temperatur zu hoch"
 
 
-async def test_a_garbled_text_is_shown_with_the_settings_that_read_it(
-    recorder: Recorder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_garbled_text_is_shown_with_the_settings_that_read_it(recorder: Recorder, tmp_path: Path) -> None:
     toml = (
         '[web]\nlisten = "127.0.0.1:0"\n'
         f'[targets.7]\nmethod = "post-raw"\nurl = "{recorder.url}/"\npayload = "$VALUE"\n'
@@ -36,9 +32,8 @@ async def test_a_garbled_text_is_shown_with_the_settings_that_read_it(
             for row in rows:
                 async with session.get(f"/api/v1/strings/{row['id']}") as response:
                     page = (await response.json())["reads_better_with"]
-                capsys.readouterr()
-                await asyncio.to_thread(letters.show, row["id"], config=path)
-                (line,) = [one for one in capsys.readouterr().out.splitlines() if one.startswith("reads_better_with")]
+                output = await vdevice("outbox", "show", row["id"], folder=tmp_path)
+                (line,) = [one for one in output.splitlines() if one.startswith("reads_better_with")]
                 found.add((row["value"], page, line.removeprefix("reads_better_with").strip()))
             return found
 

@@ -1,5 +1,6 @@
 """Handlers of the strings in the outbox: every one in its life, dead letters replayed and discarded."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import get_args
