@@ -3,6 +3,8 @@
 import contextlib
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,11 +49,12 @@ def test_a_log_that_cannot_be_emptied_is_said_at_each_doubling(tmp_path: Path, m
 def test_who_reads_is_named(tmp_path: Path) -> None:
     file = tmp_path / "o.db"
     file.write_bytes(b"")
-    with file.open():
-        # Its own process is the writer; the parent has it open here.
-        pid = os.fork()
-        if pid == 0:
-            said = log_watch.warning(file, 1 << 30)
-            os._exit(0 if f"process {os.getppid()}, " in said and "1024 MiB" in said else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    code = "import sys, time; f = open(sys.argv[1]); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE) as reader:
+        assert reader.stdout
+        reader.stdout.readline()
+        said = log_watch.warning(file, 1 << 30)
+        reader.kill()
+    assert "1024 MiB" in said
+    assert f"process {reader.pid}, " in said
     assert "not seen from here" in log_watch.warning(file, 1 << 30)

@@ -1,8 +1,8 @@
 """`vdevice backup` and `vdevice restore`: config and outbox in one file."""
 
+import contextlib
 import os
 import tempfile
-import time
 import zipfile
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, console
 from vdevice.config import load
 from vdevice.config.load import outbox_of
 from vdevice.errors import VdeviceError
-from vdevice.outbox import archive, snapshot
+from vdevice.outbox import archive, files, snapshot
 
 
 def backup(
@@ -27,17 +27,21 @@ def backup(
     """Write config and outbox to FILE, also while a device runs; secrets of the config are left out."""
     logs.configure(quiet=True)
     loaded, text = load(config), config.read_text("utf-8")
+    if file.exists():
+        raise VdeviceError(f"{file} cannot be written (it is there already); name another file")
+    # A half of a backup must not be taken for one, however this process ends: it gets its name when it is whole.
+    part = file.with_name(f".{file.name}.part")
     try:
-        handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        part.unlink(missing_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.callback(part.unlink, missing_ok=True)
+            with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "w+b") as raw:
+                wanted = archive.save(loaded, text, raw, secrets=secrets)
+            files.sync(part)
+            part.rename(file)
+            files.sync(file.parent)
     except OSError as error:
         raise VdeviceError(f"{file} cannot be written ({error.strerror}); name another file") from None
-    try:
-        with os.fdopen(handle, "wb") as raw:
-            wanted = archive.save(loaded, text, raw, secrets=secrets)
-    except BaseException:
-        # A half of a backup must not be taken for one.
-        file.unlink()
-        raise
     console.print(f"config and outbox are in {file}", markup=False)
     if wanted:
         console.print(f"{len(wanted)} secrets are left out; --secrets keeps them", markup=False)
@@ -69,8 +73,13 @@ def restore(
 
 
 def _put(config: Path, text: str) -> None:
+    """Write the config, and keep what was there: ended at any moment, there is a whole config, the old or the new one."""
+    new = config.with_name(f"{config.name}.restoring")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    files.sync(new)
     if config.exists():
-        config.rename(f"{config}.before-restore-{time.strftime('%Y%m%dT%H%M%S')}")
-    handle = os.open(config, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as new:
-        new.write(text)
+        files.name_again(config, files.aside_name(config, "before-restore"))
+    new.replace(config)
+    files.sync(config.parent)

@@ -11,6 +11,7 @@ import msgspec
 from vdevice import __version__
 from vdevice.config import Config
 from vdevice.config.redact import without_secrets
+from vdevice.errors import VdeviceError
 from vdevice.outbox import snapshot
 
 CONFIG, OUTBOX, ABOUT = "vdevice.toml", "outbox.db", "backup.json"
@@ -40,4 +41,8 @@ def save(config: Config, text: str, to: BinaryIO, *, secrets: bool = False) -> l
             archive.writestr(CONFIG, text)
             archive.writestr(ABOUT, msgspec.json.encode(about))
             archive.write(copy, OUTBOX)
+        # Read back: whoever has a backup believes that there is one.
+        with zipfile.ZipFile(to) as archive:
+            if (broken := archive.testzip()) is not None:
+                raise VdeviceError(f"{broken} in the backup is not what was written; see the disk it is on")
     return wanted

@@ -49,10 +49,7 @@ def put_in_place(new: Path, place: Path, aside: Path | None = None, keep: Sequen
     Ended at any moment, there is a database at `place`, if there was one: the old or the new one.
     """
     if aside is not None:
-        for end in keep:
-            if part(place, end).exists():
-                _name_again(part(place, end), part(aside, end))
-        sync(place.parent)
+        _name_all_again(place, aside, keep)
     for end in ENDS[1:]:
         part(place, end).unlink(missing_ok=True)
     new.replace(place)
@@ -62,10 +59,7 @@ def put_in_place(new: Path, place: Path, aside: Path | None = None, keep: Sequen
 def set_aside(file: Path, why: str) -> Path:
     """Rename an outbox that no device runs on, with all that belongs to it; return its new name. Raises OSError."""
     aside = aside_name(file, why)
-    for end in ENDS[:2]:
-        if part(file, end).exists():
-            _name_again(part(file, end), part(aside, end))
-    sync(file.parent)
+    _name_all_again(file, aside, ENDS[:2])
     # A log without its database is deleted by SQLite; a database without its log would look whole.
     for end in ENDS:
         part(file, end).unlink(missing_ok=True)
@@ -95,7 +89,15 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _name_again(path: Path, other: Path) -> None:
+def _name_all_again(file: Path, other: Path, ends: Sequence[str]) -> None:
+    # The log first: a database with its name but without its log would look whole.
+    for end in sorted(ends, reverse=True):
+        if part(file, end).exists():
+            name_again(part(file, end), part(other, end))
+    sync(file.parent)
+
+
+def name_again(path: Path, other: Path) -> None:
     """Give a file a second name; a copy where the file system has no hard links."""
     try:
         other.hardlink_to(path)

@@ -16,11 +16,8 @@ def take(config: Config, file: Path) -> None:
     if config.outbox.is_nats:
         _take_from_nats(config, file)
         return
-    with (
-        database.opened(config.outbox_file, create=False) as source,
-        contextlib.closing(sqlite3.connect(file)) as copy,
-    ):
-        source.backup(copy)
+    with database.opened(config.outbox_file, create=False) as source:
+        files.copy(source, file)
 
 
 def _take_from_nats(config: Config, file: Path) -> None:
