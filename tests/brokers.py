@@ -17,18 +17,20 @@ SERVER = Path(sys.executable).with_name("nats-server")
 class NatsServer:
     """One server; `url` stays the same through restarts."""
 
-    def __init__(self, folder: Path, settings: str = "", scheme: str = "nats") -> None:
+    def __init__(self, folder: Path, settings: str = "", scheme: str = "nats", limits: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self._folder = folder
         self._settings = settings
+        self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         config, log = self._folder / "server.conf", self._folder / "server.log"
         config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{self._folder}/js" }}\n{self._settings}\n'
+            f'listen: "127.0.0.1:{self.port}"\n'
+            f'jetstream {{ store_dir: "{self._folder}/js", {self._limits} }}\n{self._settings}\n'
         )
         self._process = subprocess.Popen(
             [SERVER, "-c", config, "-l", log], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
@@ -54,8 +56,8 @@ class NatsServer:
 
 
 @contextlib.contextmanager
-def nats_server(folder: Path, settings: str = "", scheme: str = "nats") -> Iterator[NatsServer]:
-    server = NatsServer(folder, settings, scheme)
+def nats_server(folder: Path, settings: str = "", scheme: str = "nats", limits: str = "") -> Iterator[NatsServer]:
+    server = NatsServer(folder, settings, scheme, limits)
     server.start()
     try:
         yield server

@@ -91,4 +91,4 @@ async def test_every_message_that_ended_during_the_stop_is_known_as_ended(record
     assert app.board.targets[7].delivered == 20
     if isinstance(app.outbox, NatsOutbox):
         # An acknowledgement that is lost brings a message again; it is sent twice unless its sequence is kept.
-        assert len(app.outbox._results.of(7).ended) == 20
+        assert len(app.outbox._results.of(7).ended_last) == 20

@@ -11,9 +11,9 @@ import pytest
 
 from tests import seeds
 from tests.brokers import NatsServer, nats_cluster, nats_server
-from tests.support import Peer, Recorder, counting_plc, fc16, free_port, listening, peer, start, until
+from tests.support import Peer, Recorder, answer, counting_plc, fc16, free_port, listening, peer, start, until
+from vdevice.outbox.jetstream.leases import LEASE
 from vdevice.outbox.jetstream.outbox import GONE
-from vdevice.outbox.jetstream.taking import LEASE
 
 TARGETS = (1, 2, 3, 4)
 KILLS = 30
@@ -190,6 +190,35 @@ async def test_the_targets_of_a_dead_or_hanging_dispatcher_are_taken_over_within
                 process.kill()
     assert recorder.bodies()[:2] == [b"held", b"held"]
     assert sorted(recorder.bodies()[2:]) == [f"next {target}".encode() for target in TARGETS]
+
+
+async def test_a_dispatcher_that_was_stopped_and_goes_on_sends_nothing_that_another_one_sent(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    with nats_server(tmp_path / "nats") as server:
+        async with (
+            Site(tmp_path, server.url, recorder, targets="debug = true").running() as site,
+            peer(site.addresses[0]) as plc,
+        ):
+            recorder.reply = lambda _n: answer(503, Retry_After="2")
+            await accepted(plc, "held")
+            await recorder.wait(1)
+            await until(lambda: any("held" in site.log(name) for name in site.names[2:]))
+            (holder,) = [name for name in site.names[2:] if "held" in site.log(name)]
+            # It waits for its next attempt, and sleeps over it.
+            site.processes[holder].send_signal(signal.SIGSTOP)
+            recorder.reply = lambda _n: answer(200)
+            await until(lambda: recorder.bodies().count(b"held") == 2, LEASE + GONE + 5)
+            for number in range(20):
+                await accepted(plc, f"newer {number}")
+            await until(lambda: b"newer 19" in recorder.bodies())
+            site.processes[holder].send_signal(signal.SIGCONT)
+            await until(lambda: "lease ran out" in site.log(holder))
+            await accepted(plc, "last")
+            await until(lambda: b"last" in recorder.bodies())
+            await settled(plc)
+            assert (await plc.inputs(1002, 6))[1::2] == [22, 22, 0]
+    assert recorder.bodies().count(b"held") == 2
 
 
 async def settled(plc: Peer) -> None:

@@ -20,7 +20,7 @@ from vdevice.config import Config
 from vdevice.config.load import parse
 from vdevice.errors import OutboxFailingError, OutboxFullError
 from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict, new_event_id
-from vdevice.outbox.jetstream.documents import ENDED_KEPT, Progress
+from vdevice.outbox.jetstream.documents import ENDED_KEPT, Progress, name_of
 from vdevice.outbox.jetstream.letters import opened as opened_letters
 from vdevice.outbox.jetstream.names import Names, token
 from vdevice.outbox.jetstream.outbox import NatsOutbox
@@ -159,8 +159,8 @@ async def test_what_ended_is_not_offered_again_when_its_acknowledgement_was_lost
         taken = serve(outbox, config)
         await outbox.put([event_of("a")])
         await until(lambda: len(taken) == 1)
-        held = outbox._taking._held[taken[0].seq]
-        outbox._taking._held[taken[0].seq] = held._replace(message=NeverAcknowledged(held.message))  # type: ignore[arg-type]
+        held = outbox._taking._leases.held[taken[0].seq]
+        outbox._taking._leases.held[taken[0].seq] = held._replace(message=NeverAcknowledged(held.message))  # type: ignore[arg-type]
         await outbox.finish(taken[0], DELIVERED, time.time())
         await outbox.put([event_of("b")])
         await until(lambda: len(taken) == 2)
@@ -173,6 +173,9 @@ class NeverAcknowledged:
 
     def __init__(self, message: object) -> None:
         self._message = message
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._message, name)
 
     async def ack(self) -> None:
         await self._message.nak()  # type: ignore[attr-defined]
@@ -332,7 +335,7 @@ def test_counters_count_each_event_once_while_it_is_remembered(seqs: list[int], 
     ended: list[int] = []
     for seq in seqs:
         stored = Stored(seq, event_of("x"), 0.0)
-        after = progress.finished(stored, DELIVERED, 1.0, parallel)
+        after = progress.finished(name_of(seq, "id"), stored, DELIVERED, 1.0, parallel)
         assert (after is None) == (seq in ended[-ENDED_KEPT * parallel :])
         if after:
             progress = after

@@ -1,37 +1,58 @@
 """Moving between outboxes: all of it arrives once, however often the move was interrupted."""
 
 import asyncio
+import contextlib
 import itertools
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests import seeds
 from tests.brokers import NatsServer
 from tests.support import until
 from vdevice.board import Board
 from vdevice.config import Config
-from vdevice.config.load import parse
+from vdevice.config.load import load, parse
 from vdevice.errors import VdeviceError
 from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict, new_event_id
 from vdevice.outbox.api import Outbox, open_letters, open_outbox
+from vdevice.outbox.jetstream import move as nats_move
+from vdevice.outbox.jetstream.move import NatsMovable
+from vdevice.outbox.jetstream.names import Names
+from vdevice.outbox.jetstream.streams import configs
 from vdevice.outbox.move import Movable, Moved, move, open_movable
 
 DELIVERED = Outcome(Verdict.DELIVERED, http_status=200)
 FAILED = Outcome(Verdict.GIVE_UP, ErrorCode.HTTP, 404, "HTTP 404", b"no such hook")
 RETRY = Outcome(Verdict.RETRY, ErrorCode.HTTP, 503, "HTTP 503")
+KILLS = 6
 ids = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _short_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whoever runs says so twice a second.
+    monkeypatch.setattr(nats_move, "QUIET", 0.8)
 
 
 class Stop(Exception):  # noqa: N818 (a power cut is no error)
     """The move was interrupted."""
 
 
+BOTH_WAYS = [("sqlite", "nats"), ("nats", "sqlite"), ("sqlite", "sqlite"), ("nats", "nats")]
+
+
 def config_of(kind: str, folder: Path, nats: NatsServer) -> Config:
+    return parse(toml_of(kind, nats), folder)
+
+
+def toml_of(kind: str, nats: NatsServer) -> str:
     number = next(ids)
     url = nats.url if kind == "nats" else f"sqlite:///{number}.db"
     targets = '[targets.7]\nmethod = "get"\nurl = "http://h/"\n[targets.8]\nmethod = "get"\nurl = "http://h/"\n'
-    return parse(f'[device]\nid = "move {number} {time.time()}"\n[outbox]\nurl = "{url}"\n{targets}', folder)
+    return f'[device]\nid = "move {number} {time.time()}"\n[outbox]\nurl = "{url}"\n{targets}'
 
 
 def event(value: str, target: int = 7, due_at: float = 0.0) -> Event:
@@ -91,9 +112,7 @@ def moved(source: Config, destination: Config) -> Moved:
         return move(old, new, lambda _count: None)
 
 
-@pytest.mark.parametrize(
-    ("old", "new"), [("sqlite", "nats"), ("nats", "sqlite"), ("sqlite", "sqlite"), ("nats", "nats")]
-)
+@pytest.mark.parametrize(("old", "new"), BOTH_WAYS)
 async def test_all_that_waits_dead_letters_and_counters_arrive(
     nats: NatsServer, tmp_path: Path, old: str, new: str
 ) -> None:
@@ -184,3 +203,121 @@ async def test_what_is_there_already_stays_and_counts_on(nats: NatsServer, tmp_p
     await fill(destination)
     await asyncio.to_thread(moved, source, destination)
     assert [totals[:4] for totals in (await shown(destination)).values()] == [(12, 4, 2, 6), (2, 0, 0, 2)]
+
+
+@pytest.mark.parametrize(("old", "new"), BOTH_WAYS)
+async def test_there_and_back_and_there_again_loses_nothing(
+    nats: NatsServer, tmp_path: Path, old: str, new: str
+) -> None:
+    here, there = config_of(old, tmp_path, nats), config_of(new, tmp_path, nats)
+    await fill(here)
+    before, rows = await shown(here), await asyncio.to_thread(kept, here)
+    for source, destination in ((here, there), (there, here)) * 2:
+        # All of it within the time for which a stream remembers ids.
+        assert await asyncio.to_thread(moved, source, destination) == Moved(4, 1, 5)
+        assert await asyncio.to_thread(kept, destination) == rows
+        assert await asyncio.to_thread(kept, source) == []
+        assert await shown(destination) == before
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "nats"])
+async def test_nothing_is_removed_that_the_destination_does_not_have(
+    nats: NatsServer, tmp_path: Path, kind: str
+) -> None:
+    source, destination = config_of(kind, tmp_path, nats), config_of("nats", tmp_path, nats)
+    await fill(source)
+    rows = await asyncio.to_thread(kept, source)
+    names = Names(destination.device.id)
+
+    def taken_away() -> None:
+        with open_movable(source) as old, open_movable(destination) as new:
+            # Somebody else takes what is brought, before it is all there.
+            assert isinstance(new, NatsMovable)
+            new._run(new._broker.api(f"STREAM.UPDATE.{names.dead_stream}", short_lived(destination)))
+            move(old, new, lambda _count: time.sleep(0.3))
+
+    with pytest.raises(VdeviceError, match="1 of 5 strings are not in the other outbox"):
+        await asyncio.to_thread(taken_away)
+    assert await asyncio.to_thread(kept, source) == rows
+
+
+def short_lived(config: Config) -> dict[str, object]:
+    """Return the settings of a stream of dead letters that forgets them at once."""
+    (dead,) = [one for one in configs(Names(config.device.id), config.outbox) if "vdevice-dead" in one["name"]]
+    return {**dead, "max_age": 100_000_000, "duplicate_window": 100_000_000}
+
+
+async def test_a_destination_whose_file_was_removed_meanwhile_clears_nothing(nats: NatsServer, tmp_path: Path) -> None:
+    source, destination = config_of("sqlite", tmp_path, nats), config_of("sqlite", tmp_path, nats)
+    await fill(source)
+    rows = await asyncio.to_thread(kept, source)
+
+    def removed() -> None:
+        with open_movable(source) as old, open_movable(destination) as new:
+            move(old, new, lambda _count: destination.outbox_file.unlink())
+
+    with pytest.raises(VdeviceError, match="cannot be used"):
+        await asyncio.to_thread(removed)
+    assert await asyncio.to_thread(kept, source) == rows
+
+
+async def test_what_came_in_during_a_move_stays(nats: NatsServer, tmp_path: Path) -> None:
+    source, destination = config_of("nats", tmp_path, nats), config_of("sqlite", tmp_path, nats)
+    await fill(source)
+    rows = await asyncio.to_thread(kept, source)
+
+    def with_a_device() -> None:
+        with open_movable(source) as old, open_movable(destination) as new:
+
+            def brought(_count: int) -> None:
+                # A device that somebody starts all the same.
+                asyncio.run(write(source, "late"))
+
+            move(old, new, brought)
+
+    with pytest.raises(VdeviceError, match="runs on this outbox"):
+        await asyncio.to_thread(with_a_device)
+    assert len(await asyncio.to_thread(kept, source)) == len(rows) + 1
+    await asyncio.to_thread(moved, source, destination)
+    assert {row[5] for row in await asyncio.to_thread(kept, destination)} == {"late", *(row[5] for row in rows)}
+
+
+async def write(config: Config, value: str) -> None:
+    async with open_outbox(config, Board(), "device") as outbox:
+        await outbox.put([event(value)])
+        await asyncio.sleep(0.8)  # until it has said that it lives
+
+
+@pytest.mark.parametrize(("old", "new"), BOTH_WAYS)
+async def test_a_move_that_is_killed_at_any_moment_loses_nothing(
+    nats: NatsServer, tmp_path: Path, old: str, new: str
+) -> None:
+    files = []
+    for name, kind in (("old", old), ("new", new)):
+        files.append(tmp_path / f"{name}.toml")
+        files[-1].write_text(toml_of(kind, nats))
+    source, destination = (load(file) for file in files)
+    await fill(source)
+    async with open_outbox(source, Board(), "all") as outbox:
+        await asyncio.gather(*(outbox.put([event(f"more {number}")]) for number in range(300)))
+    before, rows = await shown(source), await asyncio.to_thread(kept, source)
+    lots = seeds.lots(f"kills of a move from {old} to {new}")
+    for kills in itertools.count():
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.outbox.moving", *map(str, files), stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout
+        if await process.stdout.readline() == b"begins\n" and kills < KILLS:
+            # From a millisecond to a third of a second, as often short as long.
+            await asyncio.sleep(10 ** (-0.5 - 2.5 * lots.random()))
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        if await process.wait() == 0:
+            break
+        assert kills < KILLS
+    # What a kill left of the move is done by the next.
+    await asyncio.to_thread(moved, source, destination)
+    assert await asyncio.to_thread(kept, destination) == rows
+    assert await shown(destination) == before
+    assert await asyncio.to_thread(kept, source) == []
+    assert await shown(source) == {}

@@ -249,7 +249,10 @@ class Lane:
         await self._finish(stored, Outcome(Verdict.GIVE_UP, ErrorCode.TOO_OLD, self._state.http_status, text))
 
     async def _attempt_once(self, stored: Stored) -> bool:
-        """Attempt a message and record the outcome; tell whether it waits no more. A stop does not interrupt it."""
+        """Attempt a message and record the outcome; tell whether it waits here no more. A stop does not interrupt it."""
+        if not self._outbox.holds(stored):
+            # Another dispatcher may have it now; where none has, the outbox offers it again.
+            return True
         worker = asyncio.current_task()
         self._busy.add(worker)
         try:

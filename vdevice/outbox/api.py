@@ -45,6 +45,9 @@ class Outbox(Protocol):
     def fetch(self, target: int, after: int, limit: int, now: float) -> Awaitable[tuple[list[Stored], float | None]]:
         """Return the next events that wait for a target, in order, behind seq `after`, and when a delayed one is due."""
 
+    def holds(self, stored: Stored) -> bool:
+        """Tell whether an event is this process's to send now; one that is not is offered again to whoever is to send it."""
+
     def retry(self, stored: Stored, outcome: Outcome) -> Awaitable[bool]:
         """Record a failed attempt whose event goes on waiting; False if it waits no more."""
 

@@ -1,5 +1,7 @@
 """What a move carries from one outbox to another. Pure."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from vdevice.outbox.letters import Row
@@ -29,3 +31,7 @@ class Contents(msgspec.Struct, frozen=True):
     waiting: list[Row]
     failed: list[Row]
     totals: dict[int, Totals]
+
+    def missing(self, found: Mapping[str, str]) -> int:
+        """Return how many of the events are not in `found`: values by event id, as they were read back."""
+        return sum(found.get(row["id"]) != row["value"] for row in (*self.waiting, *self.failed))

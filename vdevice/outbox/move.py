@@ -1,7 +1,8 @@
 """Carries what waits, the dead letters and the counters of one outbox over to another, and can be repeated safely.
 
 The source has an id for its move until it is empty. The destination takes counters once for each id, and events once for
-each event id; so whatever was interrupted, the same move again does what is left of it.
+each event id; so whatever was interrupted, the same move again does what is left of it. Nothing is removed from the source
+before it was read back from the destination: what said that it took something may have been wrong.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from vdevice.config import Config
+from vdevice.errors import VdeviceError
 from vdevice.outbox import sqlite_move
 from vdevice.outbox.contents import Contents
 
@@ -27,7 +29,10 @@ class Movable(Protocol):
         """Return all that is to be carried over."""
 
     def bring(self, contents: Contents, move: str, brought: Progress) -> int:
-        """Take in what is not here yet; `brought` is told how many events were. Return how many events that were."""
+        """Take in what is not here yet; `brought` is told how many events were. Return how many were really taken."""
+
+    def missing(self, contents: Contents, move: str) -> int:
+        """Read back what a move brought; return how many events, and targets' counters, are not here."""
 
     def clear(self, contents: Contents) -> None:
         """Remove what was carried over, the counters, and at last the id of the move."""
@@ -46,6 +51,11 @@ def move(source: Movable, destination: Movable, brought: Progress) -> Moved:
     name = source.begin()
     contents = source.contents()
     count = destination.bring(contents, name, brought)
+    if missing := destination.missing(contents, name):
+        raise VdeviceError(
+            f"{missing} of {len(contents.waiting) + len(contents.failed)} strings are not in the other outbox, so nothing was "
+            "removed from this one; see what else uses the other one, then move again"
+        )
     source.clear(contents)
     return Moved(len(contents.waiting), len(contents.failed), count)
 

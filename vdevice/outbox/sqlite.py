@@ -111,6 +111,10 @@ class SqliteOutbox:
                 log.exception("internal error", messages=len(stored))
                 self._is_told_of_all = False
 
+    def holds(self, stored: Stored) -> bool:  # noqa: ARG002 (nobody else sends)
+        """Tell that an event is this process's to send: there is no other one."""
+        return True
+
     def retry(self, stored: Stored, outcome: Outcome) -> asyncio.Future[bool]:
         """Record a failed attempt whose event goes on waiting; False if it waits no more."""
         return self._writer.ask(

@@ -66,6 +66,14 @@ class SqliteMovable:
         brought(len(contents.failed) + len(contents.waiting))
         return len(rows)
 
+    def missing(self, contents: Contents, move: str) -> int:
+        """Read back, from the file that has the outbox's name now, what a move brought; return how much is not there."""
+        place = self._connection.execute("PRAGMA database_list").fetchone()[2]
+        with contextlib.closing(sqlite3.connect(f"{Path(place).as_uri()}?mode=ro", uri=True)) as file:
+            is_counted = file.execute("SELECT count(*) FROM move WHERE id = ?", (move,)).fetchone()[0]
+            found = dict(file.execute("SELECT id, value FROM event").fetchall())
+        return contents.missing(found) + (0 if is_counted else len(contents.totals))
+
     def _count(self, number: int, totals: Totals) -> None:
         self._connection.execute(
             "UPDATE target SET accepted = accepted + ?, delivered = delivered + ?, failed = failed + ?, "

@@ -7,71 +7,95 @@ A batch whose answer was lost is sent again with the same message ids, which tel
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
+
+import structlog
 
 from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
 from vdevice.model import Event, Stored, digest_of
 from vdevice.outbox.jetstream import documents
-from vdevice.outbox.jetstream.broker import Broker, BrokerError, Message
+from vdevice.outbox.jetstream.broker import FULL, WRONG_LAST, Broker, BrokerError, Message
+from vdevice.outbox.jetstream.counts import Counts
 from vdevice.outbox.jetstream.documents import Accepted
-from vdevice.outbox.jetstream.names import Names, target_of
+from vdevice.outbox.jetstream.names import Names
 
 EVENTS_A_BATCH = 800
 """The server takes 1,000 messages a batch, of which one is the count of each of 64 targets."""
 
-PATIENCE = 2.0
-"""Seconds for which a batch is tried again, while a cluster elects a leader or the connection moves to another server."""
+PATIENCE_SECONDS = 2.0
+"""How long a batch is tried again, while a cluster elects a leader or the connection moves to another server."""
+
+PART_TO_WAIT = 0.7
+"""What of `modbus.answer_timeout` a request may wait for the batches before its own; the rest is for its own."""
 
 AGAIN = 0.05
-WRONG_LAST, DUPLICATE = 10071, 10201
-FULL = frozenset({10077, 10047, 10122})
-"""err_code of JetStream: a count changed meanwhile; an id is stored already; the stream is full."""
+DUPLICATE = 10201
+"""err_code of JetStream: an id is stored already."""
+
+HEADERS = 300
+"""Bytes that the headers of a message of a batch take at most."""
+
+log = structlog.get_logger()
+
+
+Item = tuple[Event, Message]
 
 
 class _Put(NamedTuple):
-    events: tuple[Event, ...]
+    items: tuple[Item, ...]
     changed_only: frozenset[int]
     future: asyncio.Future[list[Stored]]
+    until: float
 
 
 class Accepting:
     """Group commit over one connection."""
 
-    def __init__(self, broker: Broker, names: Names, show: Callable[[int], None]) -> None:
-        self._counts: dict[int, tuple[int, Accepted]] = {}
+    def __init__(self, broker: Broker, names: Names, counts: Counts, answer_timeout: float) -> None:
+        self.answer_timeout = answer_timeout
         self._broker = broker
         self._names = names
-        self._show = show
+        self._counts = counts
         self._waiting: deque[_Put] = deque()
         self._wake = asyncio.Event()
         self._closing = False
 
-    async def load(self) -> None:
-        """Read the counts of all targets. Raises BrokerError."""
-        for kept in await self._broker.last(self._names.waiting_stream, self._names.accepted("*")):
-            self.heard(kept.seq, target_of(kept.subject), kept.data)
-
-    def heard(self, seq: int, target: int, data: bytes) -> None:
-        """Take a count, unless a later one is known."""
-        if seq > self.entry(target)[0]:
-            self._counts[target] = (seq, documents.accepted_decoder.decode(data))
-            self._show(target)
-
-    def entry(self, target: int) -> tuple[int, Accepted]:
-        """Return the count of a target, and the sequence of its message."""
-        return self._counts.get(target, (0, Accepted()))
-
     def put(self, events: Sequence[Event], changed_only: frozenset[int]) -> asyncio.Future[list[Stored]]:
         """Store the events of one request, all or none; the future raises OutboxFailingError or OutboxFullError."""
-        future: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
-        put = _Put(tuple(events), changed_only, future)
-        if self._broker.is_up and not self._closing:
-            self._waiting.append(put)
-            self._wake.set()
-        else:
-            asyncio.get_running_loop().call_soon(self._fail, [put], OutboxFailingError("NATS cannot be reached now"))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Stored]] = loop.create_future()
+        # Encoded before anything is counted: what cannot be encoded fails alone.
+        try:
+            self._check_open()
+            put = _Put(self._items(events), changed_only, future, loop.time() + PART_TO_WAIT * self.answer_timeout)
+        except OutboxFailingError as error:
+            loop.call_soon(_fail, future, error)
+            return future
+        self._waiting.append(put)
+        self._wake.set()
         return future
+
+    def _check_open(self) -> None:
+        if not self._broker.is_up or self._closing:
+            raise OutboxFailingError("NATS cannot be reached now")
+
+    def _items(self, events: Sequence[Event]) -> tuple[Item, ...]:
+        """Return some events with their messages. Raises OutboxFailingError where NATS cannot take them."""
+        if len(events) > EVENTS_A_BATCH:
+            raise OutboxFailingError(f"one request makes {len(events)} messages; NATS takes {EVENTS_A_BATCH} together")
+        try:
+            items = tuple((event, self._message(event)) for event in events)
+        except UnicodeEncodeError as error:
+            raise OutboxFailingError(f"a message cannot be encoded ({error.reason})") from error
+        longest = max((len(message.data) for _, message in items), default=0) + HEADERS
+        if longest > (most := self._broker.client.max_payload):
+            raise OutboxFailingError(f"a message takes {longest} bytes, NATS takes {most}; raise max_payload there")
+        return items
+
+    def _message(self, event: Event) -> Message:
+        subject = self._names.delayed if event.due_at > event.accepted_at else self._names.target
+        return Message(subject(event.target), documents.encode(documents.waiting(event)), {"Nats-Msg-Id": event.id})
 
     async def run(self) -> None:
         """Store what is put, until `close`."""
@@ -79,7 +103,8 @@ class Accepting:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                await self._commit(self._next())
+                if puts := self._next():
+                    await self._commit(puts)
 
     def close(self) -> None:
         """Take nothing more; `run` ends with what is under way."""
@@ -87,91 +112,95 @@ class Accepting:
         self._wake.set()
 
     def _next(self) -> list[_Put]:
-        puts = [self._waiting.popleft()]
-        count = len(puts[0].events)
-        while self._waiting and count + len(self._waiting[0].events) <= EVENTS_A_BATCH:
-            puts.append(self._waiting.popleft())
-            count += len(puts[-1].events)
+        """Return the requests of the next batch; what has waited too long fails."""
+        puts: list[_Put] = []
+        count, now = 0, asyncio.get_running_loop().time()
+        while self._waiting and count + len(self._waiting[0].items) <= EVENTS_A_BATCH:
+            put = self._waiting.popleft()
+            if put.until < now:
+                _fail(put.future, OutboxFailingError("NATS is too slow: it was not stored in time"))
+                continue
+            puts.append(put)
+            count += len(put.items)
         return puts
 
     async def _commit(self, puts: list[_Put]) -> None:
+        """Store some requests, and tell each what came of it: whatever goes wrong, none is left without an answer."""
+        kept: list[list[Item]] = [[] for _ in puts]
+        error: VdeviceError | None = OutboxFailingError("the device ends")
         try:
             kept = await self._store(puts)
-        except asyncio.CancelledError:
-            self._fail(puts, OutboxFailingError("the device ends"))
-            raise
-        except VdeviceError as error:
-            self._fail(puts, error)
-            return
-        for put, events in zip(puts, kept, strict=True):
-            if not put.future.done():
-                put.future.set_result([Stored(0, event, event.accepted_at) for event in events])
+            error = None
+        except VdeviceError as reason:
+            error = reason
+        except Exception as reason:
+            # The last line of defence: one batch must not end the device.
+            log.exception("internal error", puts=len(puts))
+            error = OutboxFailingError(f"internal error ({type(reason).__name__})")
+        finally:
+            for put, items in zip(puts, kept, strict=True):
+                if error:
+                    _fail(put.future, error)
+                elif not put.future.done():
+                    put.future.set_result([Stored(0, event, event.accepted_at) for event, _ in items])
 
-    async def _store(self, puts: list[_Put]) -> list[list[Event]]:
+    async def _store(self, puts: list[_Put]) -> list[list[Item]]:
         """Return what was stored of each put: all but unchanged repetitions."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE
-        while True:
+        deadline = min(loop.time() + PATIENCE_SECONDS, *(put.until for put in puts))
+        reason = ""
+        while loop.time() <= deadline:
             counts, kept = self._plan(puts)
-            messages = [self._message(event) for events in kept for event in events]
+            messages = [message for items in kept for _, message in items]
             messages += [
-                count_message(self._names, number, count, self.entry(number)[0]) for number, count in counts.items()
+                self._counts.message(number, count, self._counts.entry(number)[0]) for number, count in counts.items()
             ]
             try:
                 last = await self._broker.batch(messages) if messages else 0
             except BrokerError as error:
+                reason = str(error)
                 if error.code in FULL:
-                    raise OutboxFullError("the stream in NATS is full (outbox.max_messages)") from error
-                if loop.time() > deadline:
-                    self._broker.lost(str(error))
-                    raise OutboxFailingError(f"NATS did not store it ({error})") from error
+                    raise OutboxFullError(f"NATS has no room for it ({error})") from error
                 if error.code not in {WRONG_LAST, DUPLICATE}:
                     await asyncio.sleep(AGAIN)
-                elif await self._reload() and error.code == DUPLICATE:
+                elif await self._settle(counts) and error.code == DUPLICATE:
                     return kept
                 continue
             for place, (target, count) in enumerate(reversed(counts.items())):
-                self._counts[target] = (last - place, count)
-                self._show(target)
+                self._counts.know(last - place, target, count)
             return kept
+        if reason:
+            self._broker.lost(reason)
+        raise OutboxFailingError(f"NATS did not store it ({reason or 'it was too late'})")
 
-    async def _reload(self) -> bool:
+    async def _settle(self, targets: Collection[int]) -> bool:
+        """Take the counts as they are now; False where NATS does not tell."""
         try:
-            await self.load()
+            await self._counts.settle(targets)
         except BrokerError:
             await asyncio.sleep(AGAIN)
             return False
         return True
 
-    def _plan(self, puts: list[_Put]) -> tuple[dict[int, Accepted], list[list[Event]]]:
+    def _plan(self, puts: list[_Put]) -> tuple[dict[int, Accepted], list[list[Item]]]:
         """Return the counts that storing these makes, and what is to be stored of each."""
         counts: dict[int, Accepted] = {}
-        kept: list[list[Event]] = []
+        kept: list[list[Item]] = []
         for put in puts:
-            events = []
-            for event in put.events:
-                before = counts.get(event.target) or self.entry(event.target)[1]
+            items = []
+            for event, message in put.items:
+                before = counts.get(event.target) or self._counts.of(event.target)
                 digest = digest_of(event.value).hex()
                 if event.target in put.changed_only and before.digest == digest:
                     continue
                 counts[event.target] = Accepted(before.accepted + 1, digest, before.moved)
-                events.append(event)
-            kept.append(events)
+                items.append((event, message))
+            kept.append(items)
         return counts, kept
 
-    def _message(self, event: Event) -> Message:
-        subject = self._names.delayed if event.due_at > event.accepted_at else self._names.target
-        return Message(subject(event.target), documents.encode(documents.waiting(event)), {"Nats-Msg-Id": event.id})
 
-    def _fail(self, puts: list[_Put], error: VdeviceError) -> None:
-        for put in puts:
-            if not put.future.done():
-                put.future.set_exception(error)
-                # A future that nobody waits for any more (a client that left) is no error of its own.
-                put.future.exception()
-
-
-def count_message(names: Names, target: int, count: Accepted, after: int) -> Message:
-    """Return the message that replaces a target's count, which is refused unless sequence `after` is the last one."""
-    headers = {"Nats-Rollup": "sub", "Nats-Expected-Last-Subject-Sequence": str(after)}
-    return Message(names.accepted(target), documents.encode(count), headers)
+def _fail(future: asyncio.Future[list[Stored]], error: VdeviceError) -> None:
+    if not future.done():
+        future.set_exception(error)
+        # A future that nobody waits for any more (a client that left) is no error of its own.
+        future.exception()

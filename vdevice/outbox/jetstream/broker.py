@@ -5,6 +5,7 @@ are ADR-50, batched reads ADR-31 (https://github.com/nats-io/nats-architecture-a
 """
 
 import asyncio
+import base64
 import contextlib
 import ssl
 import uuid
@@ -19,6 +20,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from vdevice.clean import one_line, shorten
 from vdevice.config.schema import Outbox
 from vdevice.errors import OutboxFailingError
 
@@ -35,6 +37,18 @@ OLDEST_SERVER = (2, 12)
 """The first server with atomic batches."""
 
 READ_AT_ONCE = 256
+
+MOST_WORDS = 300
+"""Characters of what the server says that are kept."""
+
+WRONG_LAST = 10071
+"""err_code of JetStream: what was expected to be the last message of a subject is not."""
+
+FULL = frozenset({10077, 10047, 10122, 10002, 10023})
+"""err_code of JetStream: the stream, the account or the server has no room."""
+
+NO_MESSAGE = frozenset({10037, 10057, 10043})
+"""err_code of JetStream: there is no such message (any more)."""
 
 log = structlog.get_logger()
 
@@ -64,6 +78,13 @@ class Kept(NamedTuple):
     seq: int
     subject: str
     data: bytes
+
+
+class Published(NamedTuple):
+    """Where a message is now: `is_duplicate` says that NATS knew its id, and stored nothing."""
+
+    seq: int
+    is_duplicate: bool
 
 
 class Broker:
@@ -163,7 +184,7 @@ class Broker:
                 self.on_change(True)
 
     def _say(self, what: str, error: Exception) -> None:
-        reason = str(error) or type(error).__name__
+        reason = _words(error)
         if reason != self.reason:
             log.error(what, outbox=self._settings.url, reason=reason)
         self.reason = reason
@@ -190,9 +211,43 @@ class Broker:
         except (nats.errors.Error, OSError) as error:
             raise BrokerError(_words(error)) from error
 
-    async def publish(self, message: Message) -> int:
-        """Publish to a stream; return the message's sequence there. Raises BrokerError."""
-        return int((await self._ask(*message))["seq"])
+    async def publish(self, message: Message) -> Published:
+        """Publish to a stream; return where the message is there. Raises BrokerError."""
+        answer = await self._ask(*message)
+        return Published(int(answer["seq"]), bool(answer.get("duplicate")))
+
+    async def publish_once(self, stream: str, message: Message, message_id: str) -> None:
+        """Publish, unless the stream has a message of this Nats-Msg-Id, which holds `message_id`. Raises BrokerError.
+
+        The server remembers an id for a while, also where its message was deleted: that is looked at.
+        """
+        published = await self.publish(message)
+        if published.is_duplicate:
+            there = await self.at(stream, published.seq)
+            if there is None or message_id.encode() not in there.data:
+                await self.publish(message._replace(headers={}))
+
+    async def newest(self, stream: str, subject: str) -> Kept | None:
+        """Return the last message of a subject, as the stream's leader has it now, or None. Raises BrokerError."""
+        return await self._get(stream, {"last_by_subj": subject})
+
+    async def at(self, stream: str, seq: int) -> Kept | None:
+        """Return the message of a sequence, as the stream's leader has it now, or None. Raises BrokerError."""
+        return await self._get(stream, {"seq": seq})
+
+    async def _get(self, stream: str, request: dict[str, Any]) -> Kept | None:
+        try:
+            message = (await self.api(f"STREAM.MSG.GET.{stream}", request))["message"]
+        except BrokerError as error:
+            if error.code in NO_MESSAGE:
+                return None
+            raise
+        return Kept(int(message["seq"]), message["subject"], base64.b64decode(message.get("data", "")))
+
+    async def subjects(self, stream: str, subject: str) -> dict[str, int]:
+        """Return how many messages a stream has of each subject that fits. Raises BrokerError."""
+        info = await self.api(f"STREAM.INFO.{stream}", {"subjects_filter": subject})
+        return info["state"].get("subjects") or {}
 
     async def batch(self, messages: Sequence[Message]) -> int:
         """Publish to one stream all messages or none; return the last one's sequence. Raises BrokerError."""
@@ -200,9 +255,11 @@ class Broker:
         batch = {"Nats-Batch-Id": uuid.uuid4().hex}
         last = len(messages) - 1
         try:
-            for place, message in enumerate(messages[:last]):
-                headers = {**message.headers, **batch, "Nats-Batch-Sequence": str(place + 1)}
-                await self.client.publish(message.subject, message.data, headers=headers)
+            # Publishing waits, too, where the server reads no more and the buffers are full.
+            async with asyncio.timeout(REQUEST):
+                for place, message in enumerate(messages[:last]):
+                    headers = {**message.headers, **batch, "Nats-Batch-Sequence": str(place + 1)}
+                    await self.client.publish(message.subject, message.data, headers=headers)
         except (nats.errors.Error, OSError) as error:
             raise BrokerError(_words(error)) from error
         commit = {**messages[last].headers, **batch, "Nats-Batch-Sequence": str(last + 1), "Nats-Batch-Commit": "1"}
@@ -230,7 +287,11 @@ class Broker:
             try:
                 await self.client.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), inbox)
                 while True:
-                    answer = await answers.next_msg(REQUEST)
+                    before = _cancels()
+                    try:
+                        answer = await answers.next_msg(REQUEST)
+                    finally:
+                        _check_cancels(before)
                     headers = answer.headers or {}
                     if "Status" in headers:
                         _check_status(headers)
@@ -243,6 +304,7 @@ class Broker:
 
     async def _ask(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         self._check_connected()
+        before = _cancels()
         try:
             reply: Msg = await self.client.request(
                 subject, data, timeout=REQUEST, headers=dict(headers) if headers else None
@@ -250,19 +312,39 @@ class Broker:
             answer: dict[str, Any] = msgspec.json.decode(reply.data)
         except (nats.errors.Error, OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BrokerError(_words(error)) from error
+        finally:
+            _check_cancels(before)
         if "error" in answer:
-            raise BrokerError(answer["error"].get("description", "refused"), answer["error"].get("err_code", 0))
+            refusal = answer["error"]
+            raise BrokerError(_said(refusal.get("description", "refused")), refusal.get("err_code", 0))
         return answer
+
+
+def _cancels() -> int:
+    """Return how often this task was cancelled."""
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
+
+
+def _check_cancels(before: int) -> None:
+    """Raise CancelledError where this task was cancelled since: the client may swallow that when its answer comes."""
+    if _cancels() > before:
+        raise asyncio.CancelledError
 
 
 def _check_status(headers: dict[str, str]) -> None:
     # 204 ends what was asked for, 404 says that there is none of it.
     if headers["Status"] not in {"204", "404"}:
-        raise BrokerError(f"NATS answered {headers['Status']} {headers.get('Description', '')}")
+        raise BrokerError(_said(f"NATS answered {headers['Status']} {headers.get('Description', '')}"))
 
 
 def _words(error: Exception) -> str:
-    return str(error).removeprefix("nats: ") or type(error).__name__
+    return _said(str(error).removeprefix("nats: ")) or type(error).__name__
+
+
+def _said(text: object) -> str:
+    """Return a text of the server as it may stand in the log and in registers."""
+    return shorten(one_line(str(text)), MOST_WORDS)
 
 
 def _tls(settings: Outbox) -> ssl.SSLContext | None:

@@ -1,11 +1,27 @@
 """What stands in the messages: JSON with the names of the fields, so that a person with the tools of NATS can read it."""
 
+from collections.abc import Collection
+
 import msgspec
 
-from vdevice.model import Event, EventState, Outcome, Stored, Verdict
+from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict
+
+NOT_OURS = (msgspec.DecodeError, UnicodeDecodeError)
+"""What decoders raise for a message that vdevice did not write."""
 
 ENDED_KEPT = 8
-"""Ended events that a target remembers for each one that may be sent at a time: those whose acknowledgement may be lost."""
+"""Ended messages that a target remembers for each one that may be sent at a time: those whose acknowledgement may be lost."""
+
+
+def name_of(seq: int, message_id: str) -> str:
+    """Return the name of a message in the results: its stream sequence tells a replayed one, its id another stream's."""
+    return f"{seq}-{message_id}"
+
+
+def seq_of(name: str) -> int:
+    """Return the stream sequence in a name."""
+    seq = name.partition("-")[0]
+    return int(seq) if seq.isdecimal() else 0
 
 
 class Waiting(Event, frozen=True, array_like=False):
@@ -28,9 +44,11 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a target's strings: counters, the last outcome, and the attempts at those that wait to be retried.
+    """What became of a target's messages: counters, the last outcome, and the attempts at those that wait to be retried.
 
-    `tries` holds attempts and the UTC seconds of the next one by stream sequence; `ended` the last sequences that ended.
+    Messages are named by `name_of`: a sequence alone may come twice, when the stream was deleted or went back. `retries` holds
+    attempts and the UTC seconds of the next one, `ended_last` the last ones that ended. `changes` counts what was recorded, so
+    that the newer of two can be told when the bucket went back; `accepted` is the target's count as it was known then.
     """
 
     delivered: int = 0
@@ -41,26 +59,37 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     error_text: str = ""
     latency_ms: int = 0
     finished_at: int = 0
-    tries: dict[int, tuple[int, float]] = {}
-    ended: tuple[int, ...] = ()
+    retries: dict[str, tuple[int, float]] = {}
+    ended_last: tuple[str, ...] = ()
     paused: bool = False
     moved: tuple[str, ...] = ()
+    changes: int = 0
+    accepted: int = 0
 
-    def retried(self, stored: Stored, outcome: Outcome) -> "Progress | None":
-        """Return it with a failed attempt of an event that goes on waiting; None if it has ended."""
-        if stored.seq in self.ended:
+    @property
+    def ended(self) -> int:
+        """How many messages ended, in whichever way."""
+        return self.delivered + self.failed + self.discarded
+
+    def has_passed(self, seq: int) -> bool:
+        """Tell whether a message behind stream sequence `seq` has ended already, as far as it is remembered."""
+        return any(seq_of(name) > seq for name in self.ended_last)
+
+    def retried(self, name: str, stored: Stored, outcome: Outcome) -> "Progress | None":
+        """Return it with a failed attempt of a message that goes on waiting; None if it has ended."""
+        if name in self.ended_last:
             return None
         return msgspec.structs.replace(
             self,
             http_status=outcome.http_status,
             error=int(outcome.error),
             error_text=outcome.text,
-            tries={**self.tries, stored.seq: (stored.attempts, stored.next_at)},
+            retries={**self.retries, name: (stored.attempts, stored.next_at)},
         )
 
-    def finished(self, stored: Stored, outcome: Outcome, now: float, parallel: int) -> "Progress | None":
-        """Return it with an event ended at `now`, `parallel` at a time; None if it had ended already."""
-        if stored.seq in self.ended:
+    def finished(self, name: str, stored: Stored, outcome: Outcome, now: float, parallel: int) -> "Progress | None":
+        """Return it with a message ended at `now`, `parallel` at a time; None if it had ended already."""
+        if name in self.ended_last:
             return None
         delivered = outcome.verdict is Verdict.DELIVERED
         return msgspec.structs.replace(
@@ -72,9 +101,27 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
             error_text=outcome.text,
             latency_ms=max(int((now - stored.since) * 1000), 0) if delivered else self.latency_ms,
             finished_at=int(now),
-            tries={seq: tried for seq, tried in self.tries.items() if seq != stored.seq},
-            ended=(*self.ended[1 - ENDED_KEPT * parallel :], stored.seq),
+            retries={other: tried for other, tried in self.retries.items() if other != name},
+            ended_last=(*self.ended_last[1 - ENDED_KEPT * parallel :], name),
         )
+
+    def lost(self, count: int, now: float, text: str, gone: Collection[str]) -> "Progress":
+        """Return it with `count` messages given up that NATS does not have any more, and no retries of those in `gone`."""
+        return msgspec.structs.replace(
+            self,
+            failed=self.failed + count,
+            http_status=0,
+            error=int(ErrorCode.INTERNAL),
+            error_text=text,
+            finished_at=int(now),
+            retries={name: tried for name, tried in self.retries.items() if name not in gone},
+        )
+
+    def with_memory(self, known: "Progress") -> "Progress":
+        """Return the newer of both, with the messages that either remembers as ended."""
+        older, newer = (self, known) if known.changes > self.changes else (known, self)
+        names = dict.fromkeys((*older.ended_last, *newer.ended_last))
+        return msgspec.structs.replace(newer, ended_last=tuple(names))
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -105,6 +152,14 @@ progress_decoder = msgspec.json.Decoder(Progress, strict=False)  # keys of JSON 
 letter_decoder = msgspec.json.Decoder(Letter)
 presence_decoder = msgspec.json.Decoder(Presence)
 encode = msgspec.json.Encoder().encode
+
+
+def name_in(seq: int, data: bytes) -> str:
+    """Return the name of the message that a stream has there; empty where it holds none."""
+    try:
+        return name_of(seq, waiting_decoder.decode(data).id)
+    except NOT_OURS:
+        return ""
 
 
 def waiting(event: Event, replayed_at: float = 0.0) -> Waiting:

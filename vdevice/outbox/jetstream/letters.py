@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import msgspec
 
@@ -11,17 +11,14 @@ from vdevice.config import Config
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
 from vdevice.outbox.jetstream import documents, streams
-from vdevice.outbox.jetstream.broker import Broker, BrokerError, Kept, Message
-from vdevice.outbox.jetstream.documents import Letter, Progress
+from vdevice.outbox.jetstream.broker import NO_MESSAGE, Broker, BrokerError, Kept, Message
+from vdevice.outbox.jetstream.documents import Letter, Progress, name_of
 from vdevice.outbox.jetstream.names import Names
 from vdevice.outbox.jetstream.results import Results
 from vdevice.outbox.letters import EVENT, Row
 
 CONNECT = 5.0
 """Seconds that NATS may take to be there."""
-
-NO_MESSAGE = frozenset({10037, 10057, 10043})
-"""err_code of JetStream: there is no such message (any more)."""
 
 
 class Looking:
@@ -61,20 +58,28 @@ class Looking:
         rows = []
         if EventState.WAITING in states:
             for subject in (self.names.target(number), self.names.delayed(number)):
-                rows += [self._waiting(kept) async for kept in self.broker.scan(self.names.waiting_stream, subject)]
+                rows += await self._rows(self.names.waiting_stream, subject, self._waiting)
         for stream, subject in (
             (self.names.dead_stream, self.names.dead(number)),
             (self.names.done_stream, self.names.done(number)),
         ):
             if any(state is not EventState.WAITING for state in states):
-                rows += [_ended(kept) async for kept in self.broker.scan(stream, subject)]
+                rows += await self._rows(stream, subject, _ended)
         rows = [row for row in rows if row["state"] in states]
         rows.sort(key=lambda row: (row["since"], row["seq"]), reverse=True)
         return rows if limit < 0 else rows[:limit]
 
+    async def _rows(self, stream: str, subject: str, row_of: Callable[[Kept], Row]) -> list[Row]:
+        """Return the rows of a subject; what vdevice did not write there is none."""
+        rows = []
+        async for kept in self.broker.scan(stream, subject):
+            with contextlib.suppress(*documents.NOT_OURS, KeyError):
+                rows.append(row_of(kept))
+        return rows
+
     def _waiting(self, kept: Kept) -> Row:
         event = documents.waiting_decoder.decode(kept.data)
-        attempts, next_at = self.results.of(event.target).tries.get(kept.seq, (0, event.due_at))
+        attempts, next_at = self.results.of(event.target).retries.get(name_of(kept.seq, event.id), (0, event.due_at))
         row = _row(kept, event, EventState.WAITING)
         return {**row, "attempts": attempts, "next_at": next_at}
 
@@ -84,7 +89,8 @@ class Looking:
             return False
         event = msgspec.structs.replace(event_of(row), replayed_at=time.time(), due_at=0.0)
         headers = {"Nats-Msg-Id": f"{event.id}-replay-{row['seq']}"}
-        await self.broker.publish(Message(self.names.target(event.target), documents.encode(event), headers))
+        message = Message(self.names.target(event.target), documents.encode(event), headers)
+        await self.broker.publish_once(self.names.waiting_stream, message, event.id)
         await self._remove(self.names.dead_stream, row["seq"])
         return await self.results.change(event.target, _replayed)
 
@@ -97,21 +103,23 @@ class Looking:
         letter = letter_of(row, EventState.DISCARDED, time.time(), reason)
         await self.broker.publish(Message(self.names.done(row["target"]), documents.encode(letter)))
         changed = await self.results.change(
-            row["target"], lambda progress: _discarded(progress, None if failed else seq)
+            row["target"], lambda progress: _discarded(progress, None if failed else name_of(seq, row["id"]))
         )
         await self._remove(self.names.dead_stream if failed else self.names.waiting_stream, seq)
         return changed
 
     async def _is_there(self, row: Row) -> bool:
+        """Tell whether a row's own message is still there; its sequence may be another one's now."""
         waiting = row["state"] is EventState.WAITING
-        stream = self.names.waiting_stream if waiting else self.names.dead_stream
+        kept = await self.broker.at(self.names.waiting_stream if waiting else self.names.dead_stream, row["seq"])
+        if kept is None:
+            return False
         try:
-            await self.broker.api(f"STREAM.MSG.GET.{stream}", {"seq": row["seq"]})
-        except BrokerError as error:
-            if error.code in NO_MESSAGE:
-                return False
-            raise
-        return True
+            decode = documents.waiting_decoder.decode if waiting else _event_of_letter
+            found: bool = decode(kept.data).id == row["id"]
+        except documents.NOT_OURS:
+            return False
+        return found
 
     async def _remove(self, stream: str, seq: int) -> None:
         try:
@@ -129,13 +137,16 @@ def _replayed(progress: Progress) -> Progress:
     return msgspec.structs.replace(progress, failed=progress.failed - 1)
 
 
-def _discarded(progress: Progress, seq: int | None) -> Progress | None:
-    """Return it with one more discarded: a dead letter, or the waiting one of this sequence unless that has ended."""
-    if seq is None:
+def _discarded(progress: Progress, name: str | None) -> Progress | None:
+    """Return it with one more discarded: a dead letter, or the waiting one of this name unless that has ended."""
+    if name is None:
         return msgspec.structs.replace(progress, failed=progress.failed - 1, discarded=progress.discarded + 1)
-    if seq in progress.ended:
+    if name in progress.ended_last:
         return None
-    return msgspec.structs.replace(progress, discarded=progress.discarded + 1, ended=(*progress.ended, seq))
+    retries = {other: tried for other, tried in progress.retries.items() if other != name}
+    return msgspec.structs.replace(
+        progress, discarded=progress.discarded + 1, ended_last=(*progress.ended_last, name), retries=retries
+    )
 
 
 def _row(kept: Kept, event: documents.Waiting, state: EventState) -> Row:
@@ -159,6 +170,10 @@ def _row(kept: Kept, event: documents.Waiting, state: EventState) -> Row:
         "answer": None,
         "description": event.description,
     }
+
+
+def _event_of_letter(data: bytes) -> documents.Waiting:
+    return documents.letter_decoder.decode(data).event
 
 
 def _ended(kept: Kept) -> Row:

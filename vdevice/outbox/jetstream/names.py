@@ -5,6 +5,10 @@ https://docs.nats.io/nats-concepts/subjects#characters-allowed-and-recommended-f
 
 import re
 
+from vdevice.model import TARGETS
+
+_NUMBERS = frozenset(str(number) for number in TARGETS)
+
 
 def token(device_id: str) -> str:
     """Return a device id as it may stand in subjects, streams and buckets: what else it holds as _ and two hex digits."""
@@ -59,5 +63,6 @@ DELAYED = "delayed"
 
 
 def target_of(subject: str) -> int:
-    """Return the target that a subject ends with."""
-    return int(subject.rpartition(".")[2])
+    """Return the target that a subject ends with; 0 where it ends with none."""
+    number = subject.rpartition(".")[2]
+    return int(number) if number in _NUMBERS else 0

@@ -20,8 +20,10 @@ from vdevice.errors import OutboxFailingError
 from vdevice.model import ErrorCode, Event, Outcome, Stored
 from vdevice.outbox.jetstream import documents, streams
 from vdevice.outbox.jetstream.accepting import Accepting
+from vdevice.outbox.jetstream.balance import Balance
 from vdevice.outbox.jetstream.broker import Broker, BrokerError
-from vdevice.outbox.jetstream.documents import Presence
+from vdevice.outbox.jetstream.counts import Counts
+from vdevice.outbox.jetstream.documents import Presence, seq_of
 from vdevice.outbox.jetstream.names import Names, target_of
 from vdevice.outbox.jetstream.results import Results
 from vdevice.outbox.jetstream.sharing import owner
@@ -59,8 +61,11 @@ class NatsOutbox:
         )
         self._broker.on_change = self._changed
         self._room = Room(board, config.outbox.max_messages)
-        self._accepting = Accepting(self._broker, names, self._show)
-        self._results = Results(self._broker, names, self._show)
+        self._counts = Counts(self._broker, names, self._show)
+        self._accepting = Accepting(self._broker, names, self._counts, config.modbus.answer_timeout)
+        self._results = Results(self._broker, names, self._show, lambda number: self._counts.of(number).accepted)
+        self._balance = Balance(self._broker, names, self._counts, self._results)
+        self._made: dict[str, streams.Life] = {}
         self._taking = Taking(self._broker, names, self._results, lambda number: board.targets[number].queued)
         self._others: dict[str, tuple[float, Presence]] = {}
         self._stack = contextlib.AsyncExitStack()
@@ -68,7 +73,7 @@ class NatsOutbox:
     async def __aenter__(self) -> Self:
         self._board.outbox_failing = True
         self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [self._broker.run(), self._accepting.run(), self._taking.renew(), self._live()]
+        tasks = [self._broker.run(), self._accepting.run(), self._taking.renew(), self._taking.look(), self._live()]
         self._running, self._storing, *self._tasks = [self._group.create_task(task) for task in tasks]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START):
@@ -88,6 +93,7 @@ class NatsOutbox:
         """Go on with another config; the streams keep their settings until NATS is set up anew."""
         self._config = config
         self._room.most = config.outbox.max_messages
+        self._accepting.answer_timeout = config.modbus.answer_timeout
 
     def put(self, events: Sequence[Event], changed_only: frozenset[int] = frozenset()) -> asyncio.Future[list[Stored]]:
         """Store the events of one request, all or none; the future is done once NATS has them.
@@ -114,6 +120,10 @@ class NatsOutbox:
         """Return what was taken for a target, behind seq `after`; what is delayed is not taken before it is due."""
         return await self._taking.fetch(target, after, limit), None
 
+    def holds(self, stored: Stored) -> bool:
+        """Tell whether an event is this process's to send now: its lease was renewed in time."""
+        return self._taking.holds(stored)
+
     async def retry(self, stored: Stored, outcome: Outcome) -> bool:
         """Record a failed attempt whose event goes on waiting; False if it waits no more. Raises OutboxFailingError."""
         return await self._taking.retry(stored, outcome)
@@ -137,18 +147,32 @@ class NatsOutbox:
         """Do nothing: what waits has the times of the servers' clock."""
 
     async def probe(self) -> None:
-        """See whether the stream answers. Raises OutboxFailingError."""
+        """See whether the streams answer and are the same as before, and whether all counters lead somewhere.
+
+        Raises OutboxFailingError.
+        """
         if not self._broker.is_up:
             raise OutboxFailingError("NATS cannot be reached now")
         try:
-            await self._broker.api(f"STREAM.INFO.{self._names.waiting_stream}")
+            made = await streams.lives(self._broker, self._names)
+            streams.check_same(made, self._made)
+            self._made = made
+            await self._balance.look(await self._broker.subjects(self._names.waiting_stream, f"{self._names.root}.>"))
         except BrokerError as error:
             self._broker.lost(str(error))
             raise
 
     async def _set_up(self) -> None:
         await streams.make(self._broker, self._names, self._config.outbox)
-        await self._accepting.load()
+        made = await streams.lives(self._broker, self._names)
+        for name, life in made.items():
+            before = self._made.get(name)
+            if before and (life.began != before.began or life.last_seq < before.last_seq):
+                log.error("stream went back", stream=name, last_seq=life.last_seq, before=before.last_seq)
+                if name == self._names.waiting_stream:
+                    self._taking.begin_anew()
+        self._made = made
+        await self._counts.load()
         await self._results.load()
 
     def _changed(self, up: bool) -> None:  # noqa: FBT001 (the state of the connection)
@@ -160,11 +184,16 @@ class NatsOutbox:
     async def _hear_news(self, message: Msg) -> None:
         headers = message.headers or {}
         kind = message.subject.removeprefix(f"{self._names.news}.").partition(".")[0]
-        half = self._accepting if kind == "accepted" else self._results
-        half.heard(int(headers["Nats-Sequence"]), target_of(message.subject), message.data)
+        half = self._counts if kind == "accepted" else self._results
+        seq = headers.get("Nats-Sequence", "")
+        if seq.isdecimal():
+            half.heard(int(seq), target_of(message.subject), message.data)
 
     async def _hear_presence(self, message: Msg) -> None:
-        presence = documents.presence_decoder.decode(message.data)
+        try:
+            presence = documents.presence_decoder.decode(message.data)
+        except documents.NOT_OURS:
+            return  # by somebody else
         if presence.process == self.process:
             return
         known = presence.process in self._others
@@ -211,9 +240,9 @@ class NatsOutbox:
         """Put a target's counters and its last outcome on the board."""
         state, result = self._board.targets[number], self._results.of(number)
         queued, discarded = state.queued, state.discarded
-        ended = result.delivered + result.failed + result.discarded
+        ended = result.ended
         # A result may be heard before the news of the string that it is for.
-        state.accepted = max(self._accepting.entry(number)[1].accepted, ended)
+        state.accepted = max(self._counts.of(number).accepted, ended)
         state.delivered, state.failed, state.discarded = result.delivered, result.failed, result.discarded
         state.http_status, state.latency_ms = result.http_status, result.latency_ms
         state.error, state.error_text = ErrorCode(result.error), result.error_text
@@ -222,6 +251,6 @@ class NatsOutbox:
         state.paused = result.paused
         if is_changed:
             self.on_outside_change()
-        state.attempts = result.tries[min(result.tries)][0] if result.tries else 0
+        state.attempts = result.retries[min(result.retries, key=seq_of)][0] if result.retries else 0
         self._board.waiting += state.queued - queued
         self._room.show()

@@ -1,6 +1,6 @@
 """The streams and the bucket of one device id: made where they are missing, changed where a setting has changed."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from vdevice.config.schema import Outbox
 from vdevice.model import TARGETS
@@ -23,6 +23,29 @@ async def make(broker: Broker, names: Names, settings: Outbox) -> None:
             if error.code != IN_USE:
                 raise
             await broker.api(f"STREAM.UPDATE.{config['name']}", config)
+
+
+class Life(NamedTuple):
+    """When a stream was made, and how far it has come."""
+
+    began: str
+    last_seq: int
+
+
+async def lives(broker: Broker, names: Names) -> dict[str, Life]:
+    """Return the life of each stream. Raises BrokerError, also where one is missing."""
+    found = {}
+    for name in (names.waiting_stream, names.bucket_stream, names.dead_stream, names.done_stream):
+        info = await broker.api(f"STREAM.INFO.{name}")
+        found[name] = Life(info["created"], info["state"]["last_seq"])
+    return found
+
+
+def check_same(made: dict[str, Life], before: dict[str, Life]) -> None:
+    """Raise BrokerError where a stream was deleted and made anew meanwhile."""
+    for name, life in made.items():
+        if life.began != before[name].began:
+            raise BrokerError(f"the stream {name} was made anew")
 
 
 def configs(names: Names, settings: Outbox) -> list[dict[str, Any]]:

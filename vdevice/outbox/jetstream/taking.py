@@ -10,9 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from typing import NamedTuple
 
-import msgspec
 import nats.errors
 import structlog
 from nats.aio.msg import Msg
@@ -23,23 +21,20 @@ from vdevice.errors import OutboxFailingError
 from vdevice.model import TARGETS, ErrorCode, EventState, Outcome, Stored, Verdict
 from vdevice.outbox.jetstream import documents
 from vdevice.outbox.jetstream.broker import Broker, BrokerError, Message
+from vdevice.outbox.jetstream.documents import name_of
+from vdevice.outbox.jetstream.leases import LEASE, Held, Leases, now
 from vdevice.outbox.jetstream.names import DELAYED, Names, target_of
 from vdevice.outbox.jetstream.results import Results
-
-LEASE = 5.0
-"""Seconds after which the server gives a message to another dispatcher, unless the one that has it renews."""
 
 PULL = 10.0
 """Seconds that the server keeps a request for messages; so long a target may have two dispatchers when they share anew."""
 
 AGAIN = 0.5
 
+LOOK = 0.25
+"""Seconds between two looks at the clock."""
+
 log = structlog.get_logger()
-
-
-class _Held(NamedTuple):
-    message: Msg
-    stored: Stored
 
 
 class Taking:
@@ -53,7 +48,7 @@ class Taking:
         self._queued = queued
         self._targets: dict[int, Target] = {}
         self._offer: Callable[[list[Stored]], None] = lambda _stored: None
-        self._held: dict[int, _Held] = {}
+        self._leases = Leases()
         self._pulling: dict[int, asyncio.Task[None]] = {}
         self._ups = 0
         self._failing = {number: asyncio.Lock() for number in TARGETS}
@@ -79,21 +74,44 @@ class Taking:
             if number not in self._pulling or self._pulling[number].done():
                 self._pulling[number] = group.create_task(self._delayed() if number == 0 else self._take(number))
 
+    async def look(self) -> None:
+        """Look at the clock, for ever, so that it is noticed when this process was stopped."""
+        while True:
+            self._leases.look()
+            await asyncio.sleep(LOOK)
+
     async def renew(self) -> None:
         """Renew the lease of all that is held, for ever."""
         while True:
             await asyncio.sleep(LEASE / 3)
-            for held in list(self._held.values()):
-                with contextlib.suppress(nats.errors.Error, OSError):
-                    await held.message.in_progress()
+            await asyncio.gather(*(self._renew(place, held) for place, held in self._leases.held.items()))
+
+    async def _renew(self, place: int, held: Held) -> None:
+        moment = now()
+        with contextlib.suppress(nats.errors.Error, OSError):
+            # Only an answer says that the server knows.
+            await self._broker.client.request(held.message.reply, b"+WPI", timeout=LEASE / 4)
+            self._leases.renewed(place, moment)
+
+    def holds(self, stored: Stored) -> bool:
+        """Tell whether a message is this dispatcher's to send now."""
+        if self._leases.has(stored):
+            return True
+        log.warning("lease ran out", event_id=stored.event.id, target=stored.event.target)
+        return False
 
     async def release(self) -> None:
         """Give back what is held, for others to take at once."""
         self._stop_pulling()
-        for held in self._held.values():
-            with contextlib.suppress(nats.errors.Error, OSError):
-                await held.message.nak()
-        self._held.clear()
+        for place, held in self._leases.held.items():
+            if not self._leases.may_be_anothers(place):
+                with contextlib.suppress(nats.errors.Error, OSError):
+                    await held.message.nak()
+        self._leases.held.clear()
+
+    def begin_anew(self) -> None:
+        """Go on with a stream whose sequences began anew, or went back."""
+        self._leases.begin_anew()
 
     def _serves(self, number: int) -> bool:
         # The client's requests may swallow a cancellation, so that a task that was replaced must see it here.
@@ -135,20 +153,18 @@ class Taking:
                             self._offer([stored])
 
     async def _hold(self, number: int, message: Msg) -> Stored | None:
-        """Hold a message; return its event, unless it is held already, or has ended."""
-        seq = message.metadata.sequence.stream
-        progress = self._results.of(number)
-        if seq in progress.ended:
-            await message.ack()
-            return None
-        event = await _event(message)
+        """Hold a message; return it, unless it is held already, or has ended."""
+        event = await _event(message, number)
         if event is None:
             return None
-        attempts, next_at = progress.tries.get(seq, (0, 0.0))
-        stored = Stored(seq, event, event.since, attempts, next_at)
-        held = self._held.get(seq)
-        self._held[seq] = _Held(message, stored)
-        return stored if held is None else None
+        seq = message.metadata.sequence.stream
+        progress, name = self._results.of(number), name_of(seq, event.id)
+        if name in progress.ended_last:
+            log.warning("had ended already", event_id=event.id, target=number, seq=seq)
+            await message.ack()
+            return None
+        attempts, next_at = progress.retries.get(name, (0, 0.0))
+        return self._leases.hold(seq, message, Stored(seq, event, event.since, attempts, next_at))
 
     async def _delayed(self) -> None:
         """Move what was delayed to its target's subject when it is due."""
@@ -172,7 +188,7 @@ class Taking:
                 await asyncio.sleep(AGAIN)
 
     async def _move_due(self, message: Msg) -> None:
-        event = await _event(message)
+        event = await _event(message, target_of(message.subject))
         if event is None:
             return
         wait = event.due_at - time.time()
@@ -185,50 +201,85 @@ class Taking:
 
     async def fetch(self, target: int, after: int, limit: int) -> list[Stored]:
         """Return what is held for a target, behind seq `after`; what somebody has ended meanwhile is let go."""
-        held = sorted(seq for seq, h in self._held.items() if h.stored.event.target == target and seq > after)
-        for seq in [seq for seq in held if seq in self._results.of(target).ended]:
-            held.remove(seq)
+        held, progress = self._leases.held, self._results.of(target)
+        found = sorted(seq for seq, h in held.items() if h.stored.event.target == target and seq > after)
+        for seq in [seq for seq in found if held[seq].name in progress.ended_last]:
+            found.remove(seq)
             # Without an acknowledgement the server would keep its place, and the consumer give out no other message.
             with contextlib.suppress(nats.errors.Error, OSError):
-                await self._held.pop(seq).message.ack()
-        return [self._held[seq].stored for seq in held[:limit] if seq in self._held]
+                await held.pop(seq).message.ack()
+        return [held[seq].stored for seq in found[:limit] if seq in held]
 
     async def retry(self, stored: Stored, outcome: Outcome) -> bool:
         """Record a failed attempt; False if the event waits here no more. Raises BrokerError."""
-        held = self._held.get(stored.seq)
-        if held is None:
+        held = self._leases.held.get(stored.seq)
+        if held is None or not await self._may_record(held):
             return False
-        changed = await self._results.change(stored.event.target, lambda progress: progress.retried(stored, outcome))
-        if changed:
-            self._held[stored.seq] = _Held(held.message, stored)
+        is_ours = not self._leases.may_be_anothers(stored.seq)
+        changed = await self._results.change(
+            stored.event.target, lambda progress: progress.retried(held.name, stored, outcome)
+        )
+        if changed and is_ours:
+            self._leases.held[stored.seq] = self._leases.held.get(stored.seq, held)._replace(stored=stored)
         else:
-            self._held.pop(stored.seq, None)
-        return changed
+            # Whoever gets it next knows of the attempt.
+            self._leases.held.pop(stored.seq, None)
+        return changed and is_ours
 
-    async def finish(self, stored: Stored, outcome: Outcome, now: float) -> bool:
+    async def finish(self, stored: Stored, outcome: Outcome, at: float) -> bool:
         """Record how an event ended; False if it had ended already. Raises BrokerError."""
         number = stored.event.target
-        if stored.seq not in self._held:
+        held = self._leases.held.get(stored.seq)
+        if held is None:
+            return False
+        if not await self._may_record(held):
             return False
         target = self._targets.get(number)
         parallel = target.parallel if target else 1
-        if stored.seq not in self._results.of(number).ended:
-            await self._keep(documents.letter(stored, outcome, now), stored.seq)
-        changed = await self._results.change(number, lambda progress: progress.finished(stored, outcome, now, parallel))
-        held = self._held.pop(stored.seq, None)
-        if held:
+        await self._keep(documents.letter(stored, outcome, at), held.name)
+        changed = await self._results.change(
+            number, lambda progress: progress.finished(held.name, stored, outcome, at, parallel)
+        )
+        latest = self._leases.held.pop(stored.seq, held)
+        # What a stream gave before it began anew has a sequence there that is another's now.
+        if self._leases.is_of_now(stored.seq):
             with contextlib.suppress(nats.errors.Error, OSError):
-                await held.message.ack()
+                await latest.message.ack()
         return changed
 
-    async def _keep(self, letter: documents.Letter, seq: int) -> None:
+    async def _may_record(self, held: Held) -> bool:
+        """Tell whether what came of an attempt counts; where another may have had the message, the servers are asked.
+
+        Another one had it where the lease ran out, or where something behind it has ended. Raises BrokerError.
+        """
+        place, number = held.stored.seq, held.stored.event.target
+        seq = held.message.metadata.sequence.stream
+        ours = not self._leases.may_be_anothers(place)
+        if ours and not self._results.of(number).has_passed(seq):
+            return held.name not in self._results.of(number).ended_last
+        await self._results.settle(number)
+        if held.name not in self._results.of(number).ended_last:
+            kept = await self._broker.at(self._names.waiting_stream, seq)
+            if kept and documents.name_in(kept.seq, kept.data) == held.name:
+                return True
+            # With its stream the message itself went; that it was sent is known all the same.
+            if not self._leases.is_of_now(place):
+                return True
+        log.warning(
+            "ended elsewhere", event_id=held.stored.event.id, target=number, reason="sent after its lease ran out"
+        )
+        self._leases.held.pop(place, None)
+        return False
+
+    async def _keep(self, letter: documents.Letter, name: str) -> None:
         """Keep what ended: a dead letter surely, what was delivered for the log only."""
         if letter.state == EventState.DELIVERED.name.lower():
             with contextlib.suppress(nats.errors.Error, OSError):
                 await self._broker.client.publish(self._names.done(letter.event.target), documents.encode(letter))
             return
-        headers = {"Nats-Msg-Id": f"{letter.event.id}-{seq}"}
-        await self._broker.publish(Message(self._names.dead(letter.event.target), documents.encode(letter), headers))
+        subject = self._names.dead(letter.event.target)
+        message = Message(subject, documents.encode(letter), {"Nats-Msg-Id": name})
+        await self._broker.publish_once(self._names.dead_stream, message, letter.event.id)
 
     async def fail_waiting(self, target: int, text: str, now: float) -> int:
         """Make dead letters of all that waits for a target which is gone. Raises OutboxFailingError."""
@@ -250,19 +301,23 @@ class Taking:
         return count
 
     async def _fail_held(self, target: int, outcome: Outcome, now: float) -> int:
-        held = await self.fetch(target, 0, len(self._held))
+        held = await self.fetch(target, 0, len(self._leases.held))
         return sum([await self.finish(stored, outcome, now) for stored in held])
 
 
-async def _event(message: Msg) -> documents.Waiting | None:
-    """Return the event in a message; what is none is taken out of the stream, with a line in the log."""
+async def _event(message: Msg, target: int) -> documents.Waiting | None:
+    """Return the event in a message of a target; what is none is taken out of the stream, with a line in the log."""
+    reason = "it is for another target"
     try:
-        return documents.waiting_decoder.decode(message.data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        seq = message.metadata.sequence.stream
-        log.error("not an event", subject=message.subject, seq=seq, reason=str(error))  # noqa: TRY400 (no traceback for a user)
-        await message.term()
-        return None
+        event = documents.waiting_decoder.decode(message.data)
+    except documents.NOT_OURS as error:
+        reason = str(error)
+    else:
+        if event.target == target:
+            return event
+    log.error("not an event", subject=message.subject, seq=message.metadata.sequence.stream, reason=reason)
+    await message.term()
+    return None
 
 
 async def make_consumer(broker: Broker, names: Names, config: dict[str, object]) -> None:
