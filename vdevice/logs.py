@@ -4,7 +4,6 @@ Whoever logs passes event id, target number and words; values, URLs and secrets 
 """
 
 import asyncio
-import atexit
 import contextlib
 import functools
 import logging
@@ -101,7 +100,7 @@ class _Lines:
         self._quiet = quiet
         self._lines: deque[tuple[float, str, str, dict[str, object]]] = deque()
         self._waiting = False
-        atexit.register(self._flush)
+        streams.at_end(self._flush)
 
     def debug(self, event: str, **line: object) -> None:
         """Log nothing: this is for whoever configures another logger."""

@@ -21,6 +21,8 @@ QUEUE_BYTES = 4 * 2**20
 END_SECONDS = 2.0
 """How long the end of the process waits for what is still to be written."""
 
+_at_end: list[Callable[[], None]] = []
+
 AGAIN_SECONDS = 0.05
 """Until a stream that another process made non-blocking is tried again."""
 
@@ -107,8 +109,29 @@ def detach(name: Literal["stdout", "stderr"], dropped: Callable[[int], bytes]) -
         return
     stream.flush()
     writer = ThreadWriter(stream.fileno(), dropped)
-    atexit.register(writer.finish, END_SECONDS)
+    at_end(lambda: writer.finish(END_SECONDS))
     setattr(sys, name, io.TextIOWrapper(writer, stream.encoding, "backslashreplace", write_through=True))
+
+
+def at_end(work: Callable[[], None]) -> None:
+    """Do something when the process ends; what was named last comes first."""
+    atexit.register(work)
+    _at_end.append(work)
+
+
+def leave_within(seconds: float) -> None:
+    """End the process with 0 after so many seconds if it has not ended by itself by then, when all is closed.
+
+    The ends of uvloop and of the interpreter wait for threads of the system's resolver, whose name server may hang.
+    """
+
+    def leave() -> None:
+        time.sleep(seconds)
+        for work in reversed(_at_end):
+            work()
+        os._exit(0)
+
+    threading.Thread(target=leave, name="end", daemon=True).start()
 
 
 def open_closed() -> None:

@@ -6,6 +6,7 @@ The device runs in a process of its own: one that hangs must fail the test, not 
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -229,3 +230,48 @@ async def test_uploads_that_hang_hold_up_their_own_targets_only(
         await device.goes_on()
         await until(lambda: len(recorder.requests) >= arrived + 10)
         assert (await plc.inputs(29010, 1)) == [10], "error 10 is a file"
+
+
+SILENT = """
+import fcntl, socket, struct, sys
+from pathlib import Path
+# In a network of its own nothing is up at first.
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+fcntl.ioctl(server, 0x8914, struct.pack("16sH22x", b"lo", 0x41))
+server.bind(("127.0.0.1", 53))
+Path("up").touch()
+server.recv(1)
+Path("asked").touch()
+sys.stdin.read()
+"""
+UNSHARED = """
+mount --bind resolv.conf /etc/resolv.conf
+$PYTHON silent.py & server=$!
+until [ -e up ]; do sleep 0.05; done
+$PYTHON -m vdevice run & device=$!
+until $PYTHON -m vdevice send 7 x >/dev/null 2>&1; do sleep 0.1; done
+until [ -e asked ]; do sleep 0.05; done
+kill $device; date +%s; wait $device; echo "exit $?"; date +%s
+kill $server
+"""
+
+
+async def test_a_name_server_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:2\n")
+    (tmp_path / "silent.py").write_text(SILENT)
+    (tmp_path / "vdevice.toml").write_text(
+        f'[modbus]\nlisten = "127.0.0.1:{free_port()}"\n[web]\nenabled = false\n'
+        '[targets.7]\nmethod = "get"\nurl = "http://hangs.example/"\n'
+    )
+    process = await asyncio.create_subprocess_exec(
+        *("unshare", "--map-root-user", "--mount", "--net", "sh", "-c", UNSHARED),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": sys.executable},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    async with asyncio.timeout(100):
+        before, code, after = (await process.communicate())[0].decode().splitlines()[-3:]
+    assert code == "exit 0"
+    # The look-up takes a minute; an attempt under way has five seconds to end.
+    assert int(after) - int(before) < 20

@@ -40,6 +40,9 @@ TlsKey = Annotated[Path | None, Parameter(help="PEM file of its key; the certifi
 SETTLED = 0.2
 """Seconds after its idle time that an idle string has been stored in."""
 
+ENDED_SECONDS = 1.0
+"""How long the process may take to go when the device has ended."""
+
 Format = Annotated[logs.LogFormat, Parameter(env_var="VDEVICE_LOG_FORMAT", help="How log lines look.")]
 
 
@@ -53,7 +56,12 @@ def run(
 ) -> None:
     """Run the device until Ctrl-C or SIGTERM; SIGHUP makes it read its config again."""
     logs.configure(log_format, detached=True)
-    device_app.run_loop(device_app.run(config, role))
+
+    async def work() -> None:
+        await device_app.run(config, role)
+        streams.leave_within(ENDED_SECONDS)
+
+    device_app.run_loop(work())
 
 
 def demo(*, once: Annotated[bool, Parameter(negative="", help="Stop after the nine writes.")] = False) -> int:

@@ -18,6 +18,7 @@ from vdevice.config.schema import Network
 from vdevice.dispatch.connection import IDLE, Connection
 from vdevice.dispatch.egress import DeniedError, is_denied
 from vdevice.dispatch.http1 import Response
+from vdevice.dispatch.lookup import look_up
 from vdevice.webhooks.request import Request
 
 EYEBALLS = 0.25
@@ -145,7 +146,7 @@ class Connections:
 async def resolve(host: str, port: int, deny: Sequence[Network]) -> list[aiohappyeyeballs.AddrInfoType]:
     """Return the addresses of a host that are not denied. Raises DeniedError where all are, OSError where there are none."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await look_up(host, port)
     except ValueError:
         # A name that no name server can be asked for: a label above 63 bytes, a NUL.
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
