@@ -29,8 +29,8 @@ NAMES = (
     "ISOTIME",
 )
 
-Escape = Callable[[str, str], str]
-"""How a value is written where it stands: the value and the literal text before it."""
+Escape = Callable[[str, str, str], str]
+"""How a value is written where it stands: the value, what is written before it, and the template behind it."""
 
 _LONGEST_FIRST = "|".join(sorted(NAMES, key=len, reverse=True))
 _VARIABLE = re.compile(rf"\$(?:(\$)|\{{({_LONGEST_FIRST})\}}|({_LONGEST_FIRST}))")
@@ -65,25 +65,25 @@ def substitute(template: str, values: Mapping[str, str], escape: Escape | None =
     """Return the template with its variables replaced; a name without a value stays as it is."""
     if "$" not in template:
         return template
-    written = []
-    for piece, name, before in _pieces(template):
+    written: list[str] = []
+    for piece, name, after in _pieces(template):
         value = values.get(name)
         if value is None:
             written.append(piece)
         else:
-            written.append(escape(value, before) if escape else value)
+            written.append(escape(value, "".join(written), after) if escape else value)
     return "".join(written)
 
 
 @functools.lru_cache(maxsize=1024)
 def _pieces(template: str) -> list[tuple[str, str, str]]:
-    """Return a template piece by piece: what stands there without a value, the variable's name or "", and all before it."""
+    """Return a template piece by piece: what stands there without a value, the variable's name or "", and all behind it."""
     pieces, place = [], 0
     for found in _VARIABLE.finditer(template):
         start = found.start()
         if start > place:
             pieces.append((template[place:start], "", ""))
-        pieces.append(("$", "", "") if found[1] else (found[0], found[2] or found[3], template[:start]))
+        pieces.append(("$", "", "") if found[1] else (found[0], found[2] or found[3], template[found.end() :]))
         place = found.end()
     if place < len(template):
         pieces.append((template[place:], "", ""))
@@ -98,7 +98,7 @@ def substitute_json(document: str, values: Mapping[str, str], escape: Escape | N
 
     def replace(found: re.Match[str]) -> str:
         template = json.loads(found[0])
-        filled = substitute(template, values, percent_encode if escape and _is_url(template) else escape)
+        filled = substitute(template, values, percent_encode if escape and is_url(template) else escape)
         return found[0] if filled == template else json.dumps(filled, ensure_ascii=False)
 
     return _JSON_STRING.sub(replace, document)
@@ -122,10 +122,11 @@ def has_variables(template: str) -> bool:
     return any(not found[1] for found in _VARIABLE.finditer(template))
 
 
-def percent_encode(value: str, _before: str = "") -> str:
+def percent_encode(value: str, _before: str = "", _after: str = "") -> str:
     """Percent-encode all but the unreserved characters of RFC 3986."""
     return quote(value, safe="", errors="surrogatepass")
 
 
-def _is_url(template: str) -> bool:
+def is_url(template: str) -> bool:
+    """Tell whether a string of a chat object is a link, in which values are percent-encoded."""
     return template.startswith(("http://", "https://"))

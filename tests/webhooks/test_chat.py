@@ -2,7 +2,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support import event_of, target_of
@@ -42,50 +42,46 @@ def test_no_value_mentions_or_links_on_slack(value: str) -> None:
     assert not set("<>") & set(found["text"])
 
 
-def test_teams_text_becomes_an_adaptive_card() -> None:
-    found = body("teams", "Alarm: $VALUE", "a\nb_c")
-    assert isinstance(found, dict)
-    assert found["type"] == "message"
-    (attachment,) = found["attachments"]
-    assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
-    assert attachment["contentUrl"] is None
-    assert attachment["content"]["version"] == "1.4"
-    assert attachment["content"]["body"] == [{"type": "TextBlock", "text": "Alarm: a\n\nb\\_c", "wrap": True}]
-
-
-def test_teams_puts_a_card_in_the_envelope_and_leaves_other_objects() -> None:
-    card = body("teams", '{"type": "AdaptiveCard", "body": [{"type": "TextBlock", "text": "$VALUE"}]}', "x")
-    assert isinstance(card, dict)
-    assert card["attachments"][0]["content"]["body"][0]["text"] == "x"
-    assert body("teams", '{"own": "$VALUE"}', "x") == {"own": "x"}
-
-
-@pytest.mark.parametrize("host", ["a.webhook.office.com", "outlook.office.com"])
-def test_old_teams_connectors_get_text(host: str) -> None:
-    assert body("teams", "$VALUE", "x", f'url = "https://{host}/webhook/1"') == {"text": "x"}
-
-
-@pytest.mark.parametrize(
-    ("template", "value", "text"),
-    [
-        ("$VALUE", "- item", "\\- item"),
-        ("T: $VALUE", "-5 °C", "T: -5 °C"),
-        ("T: $VALUE", "a\n# b", "T: a\n\n\\# b"),
-        ("$VALUE", "*b* [l](u) ~x~ |", "\\*b\\* \\[l\\](u) \\~x\\~ \\|"),
-        ("x\n$VALUE", "> q", "x\n\n\\> q"),
-    ],
+MENTION = re.compile(r"(?<!\w)@(?=\w)|<[!@#]|<\w+:")
+parts = st.lists(
+    st.sampled_from(["@", "all", "<!channel>", "<", "!", "http://x", "|y>", "[", "]", "(", ")", ":", "\\"]) | anything
 )
-def test_teams_escapes_what_would_format(template: str, value: str, text: str) -> None:
-    found = body("teams", template, value)
-    assert isinstance(found, dict)
-    assert found["attachments"][0]["content"]["body"][0]["text"] == text
+mixed = parts.map("".join)
 
 
-@given(anything)
-def test_no_value_notifies_everyone_on_mattermost(value: str) -> None:
-    found = body("mattermost", "@here $VALUE", value)
+@given(
+    mixed,
+    st.sampled_from(
+        ["$VALUE", "a@$VALUE", "@$VALUE", "<$VALUE", "$VALUE$VALUE", "($VALUE) $SOURCEVALUE!", "[$VALUE](x)"]
+    ),
+)
+@example("<!channel>", "$VALUE")
+@example("all", "@$VALUE")
+def test_no_value_notifies_everyone_on_mattermost(value: str, template: str) -> None:
+    found = body("mattermost", f"@here {template}", value)
     assert isinstance(found, dict)
-    assert not re.search(r"@\w", found["text"].removeprefix("@here"))
+    assert not MENTION.search(found["text"].removeprefix("@here"))
+    assert found["text"].replace("\u200b", "").replace("\\", "") == (
+        f"@here {template}".replace("$SOURCEVALUE", value).replace("$VALUE", value)
+    ).replace("\u200b", "").replace("\\", "")
+
+
+@pytest.mark.parametrize("value", ["ops@firma.de", "a@b", "x_@all", "5 @ 3", "-5 °C", "[WARN] Ofen", "a < b", "*b* #1"])
+def test_mattermost_leaves_what_mentions_and_links_nothing(value: str) -> None:
+    assert body("mattermost", "T: $VALUE, $VALUE", value) == {"text": f"T: {value}, {value}"}
+
+
+@given(mixed, st.sampled_from(["$VALUE", "[$VALUE", "$VALUE$VALUE", "[a]: $VALUE", "![$VALUE$SOURCEVALUE"]))
+@example("[x](http://y)", "$VALUE")
+@example("![](http://tracker/x.png)", "$VALUE")
+@example("\\](x)", "[$VALUE")
+@example("[Ofen]: x", "$VALUE")
+def test_no_value_makes_a_link_or_loads_a_picture_on_mattermost(value: str, template: str) -> None:
+    found = body("mattermost", template, value)
+    assert isinstance(found, dict)
+    # A bracket that ends the words of a link has an odd number of backslashes before it: it is escaped.
+    for bracket in re.finditer(r"(\\*)\](?=[(\[:])", found["text"].removeprefix("[a]:")):
+        assert len(bracket[1]) % 2 == 1, found
 
 
 def test_mattermost_channel_is_added_where_it_is_set() -> None:

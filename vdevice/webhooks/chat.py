@@ -1,7 +1,8 @@
 """What Slack, Teams and Mattermost share: a payload that is a JSON object is the message, any other is its text."""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from vdevice.model import ErrorCode, Outcome, Verdict
@@ -29,6 +30,35 @@ def render(payload: str, values: dict[str, str], escape: Escape | None, wrap: Ca
 def to_json(message: dict[str, Any]) -> bytes:
     """Return a message as compact UTF-8 JSON."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+_UNKNOWN_NEXT = ("](", "(", "a:", "!", "*")
+"""What another value behind this one may begin with."""
+
+
+def places(pattern: re.Pattern[str], value: str, before: str, after: str) -> list[int]:
+    """Return where in a value a pattern is found, with what it touches: `[x]` and a `(` behind it make a link.
+
+    A pattern of no width is found at the end of the value as well.
+    """
+    tail = before[-40:]
+    heads = _UNKNOWN_NEXT if after.startswith("$") else (after[:20],)
+    found = {
+        match.start() - len(tail)
+        for head in heads
+        for match in pattern.finditer(tail + value + head)
+        if len(tail) <= match.start() and match.end() <= len(tail) + len(value)
+    }
+    return sorted(found)
+
+
+def marked(value: str, marks: Iterable[tuple[int, str]]) -> str:
+    """Return a value with marks put into it, each before the character of its place."""
+    pieces, last = [], 0
+    for place, mark in sorted(marks):
+        pieces += [value[last:place], mark]
+        last = place
+    return "".join(pieces) + value[last:]
 
 
 class Response(NamedTuple):

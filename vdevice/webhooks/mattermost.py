@@ -6,12 +6,20 @@ import re
 from vdevice.model import Outcome
 from vdevice.webhooks import chat
 
-_MENTION = re.compile(r"@(?=\w)")
+_MENTION = re.compile(r"(?<!\w@)(?<=@)(?=\w)|(?<=<)(?=[!@#]|\w+:)")
+"""Inside a mention, which begins at the start of a word (ops@firma.de is none), or Slack's way to write one or a link."""
+
+_LINK = re.compile(r"\](?=[(\[:])|\\(?=\\*\][(\[:])")
+"""What ends the brackets of a link or an image, or the name of a link; and a backslash before it."""
 
 
-def escape(value: str, _before: str) -> str:
-    """Break the mentions of a value with a zero-width space, so that no value notifies @all."""
-    return _MENTION.sub("@\u200b", value)
+def escape(value: str, before: str, after: str) -> str:
+    """Break the mentions and links of a value, so that none notifies @all, hides where it leads, or loads a picture.
+
+    A mention is broken by a zero-width space, a link by a backslash, which Mattermost does not show.
+    """
+    breaks = [(place, "\u200b") for place in chat.places(_MENTION, value, before, after)]
+    return chat.marked(value, breaks + [(place, "\\") for place in chat.places(_LINK, value, before, after)])
 
 
 def body(payload: str, values: dict[str, str], channel: str | None, *, raw: bool) -> bytes:

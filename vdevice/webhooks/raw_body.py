@@ -4,6 +4,7 @@ A grammar that we do not know (YAML, JavaScript) is filled in as it stands, and 
 """
 
 import codecs
+import functools
 import html
 import json
 import re
@@ -54,7 +55,7 @@ def json5(payload: str, values: Values, _charset: str = "") -> str:
     return JSON5_PIECE.sub(filled, payload)
 
 
-def _json5_escape(value: str, before: str) -> str:
+def _json5_escape(value: str, before: str, _after: str) -> str:
     escaped = json.dumps(value)[1:-1].replace("'", r"\u0027")
     # After a backslash of the template the value's first character would be taken for an escape.
     hanging = (len(before) - len(before.rstrip("\\"))) % 2
@@ -62,10 +63,10 @@ def _json5_escape(value: str, before: str) -> str:
 
 
 def _xml(payload: str, values: Values, charset: str) -> str:
-    return substitute(payload, values, lambda value, before: xml_escape(value, before, charset))
+    return substitute(payload, values, functools.partial(xml_escape, charset=charset))
 
 
-def xml_escape(value: str, before: str = "", charset: str = "utf-8") -> str:
+def xml_escape(value: str, before: str, _after: str, charset: str = "utf-8") -> str:
     """Escape a value for XML content and attributes, CDATA sections and comments.
 
     Characters that XML 1.0 cannot hold at all, not even as a reference, become U+FFFD.
@@ -92,12 +93,14 @@ def _xml_section(characters: str, charset: str) -> str:
 
 
 def _html(payload: str, values: Values, _charset: str) -> str:
-    return substitute(payload, values, lambda value, _before: html.escape(_NOT_HTML.sub("\ufffd", value)))
+    return substitute(payload, values, lambda value, _before, _after: html.escape(_NOT_HTML.sub("\ufffd", value)))
 
 
 def _form(payload: str, values: Values, charset: str) -> str:
     # What the charset cannot hold is written as browsers do (WHATWG URL, 5.2).
-    return substitute(payload, values, lambda value, _before: quote_plus(value.encode(charset, "xmlcharrefreplace")))
+    return substitute(
+        payload, values, lambda value, _before, _after: quote_plus(value.encode(charset, "xmlcharrefreplace"))
+    )
 
 
 def _csv(payload: str, values: Values, _charset: str) -> str:
@@ -122,7 +125,7 @@ def _tsv(payload: str, values: Values, _charset: str) -> str:
 
     def filled(found: re.Match[str]) -> str:
         return _no_formula(
-            substitute(found[0], values, lambda value, _before: _TSV_SEPARATOR.sub(" ", value)), found[0]
+            substitute(found[0], values, lambda value, _before, _after: _TSV_SEPARATOR.sub(" ", value)), found[0]
         )
 
     return re.sub(r"[^\t\r\n]+", filled, payload)

@@ -30,7 +30,7 @@ RETRY = frozenset(["rate_limited", "ratelimited", "rollup_error", "internal_erro
 """Slack's words for a trouble of its own, which a workflow's trigger says with status 200."""
 
 
-def escape(value: str, _before: str) -> str:
+def escape(value: str, _before: str, _after: str) -> str:
     """Escape a value for mrkdwn: no value makes a link or a mention such as <!channel>."""
     return value.translate(_ENTITIES)
 
