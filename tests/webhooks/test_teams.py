@@ -202,6 +202,7 @@ def test_a_text_is_read_as_it_was_written(show: Callable[[dict[str, Any]], Shown
         "R&D",
         "3.5",
         "a < b",
+        "<x>",
         "50 %",
     ],
 )

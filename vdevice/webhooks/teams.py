@@ -21,13 +21,13 @@ _ANYWHERE = re.compile(
     | (?<![^\W_])_|_(?![^\W_])          # emphasis: not inside a word, boiler_2
     | (?<=~)~|~(?=~)                    # strikethrough
     | \](?=[(\[:])                      # a link, an image, or the name of a link, whose line would vanish
-    | <(?=[A-Za-z/!?]|[^\s<>]+@)        # a link, or HTML
+    | <(?=[A-Za-z][\w+.\-]*:|[^\s<>]+@) # a link; HTML is shown as it is
     | &(?=\#?\w{1,32};)                 # a character reference
     | (?<=\{)\{(?=(?:DATE|TIME)\()      # a function, which is done before all else
     """,
     re.VERBOSE,
 )
-_AFTER_BRACKET = re.compile(r"(?<=<)(?=[A-Za-z/!?]|[^\s<>]+@)")
+_AFTER_BRACKET = re.compile(r"(?<=<)(?=[A-Za-z][\w+.\-]*:|[^\s<>]+@)")
 _LINE_START = re.compile(
     r"""
       (?P<mark>\#)\#{0,5}(?:\s|\Z)      # a heading
