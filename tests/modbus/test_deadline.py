@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import struct
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from tests.brokers import NatsServer
 from tests.support import Peer, Recorder, device, fc16, peer, until
 from vdevice.app import App
 from vdevice.model import Event, Stored
@@ -266,6 +268,27 @@ async def test_a_writer_that_hangs_costs_no_request_its_answer(
         assert not app.board.healthy
         os.kill(app.outbox.writer_pid or 0, signal.SIGCONT)  # type: ignore[attr-defined]
         await until(lambda: app.board.answering or not app.board.outbox_failing, 20)
+
+
+async def test_a_broker_that_is_silent_costs_no_request_its_answer(
+    recorder: Recorder, tmp_path: Path, nats: NatsServer
+) -> None:
+    ours = f'[device]\nid = "test {secrets.token_hex(4)}"\n[outbox]\nurl = "{nats.url}"\n'
+    async with device(ours + toml(recorder), tmp_path) as app, peer(app.address) as plc:
+        assert await plc.ask(count(1)) == count(1)
+        nats.send(signal.SIGSTOP)
+        try:
+            answer, seconds = await timed(plc, count(2))
+            assert answer == b"\x86\4"
+            assert seconds <= TIMEOUT + SLACK
+            assert (await plc.ask(read(3, 0, 1)))[2:] == b"\0\1"
+            assert not app.board.healthy
+        finally:
+            nats.send(signal.SIGCONT)
+        async with asyncio.timeout(20):
+            while await plc.ask(count(3)) != count(3):
+                await asyncio.sleep(0.05)
+        await until(lambda: app.board.healthy)
 
 
 async def test_health_shows_a_request_that_waits_before_its_time_is_over(

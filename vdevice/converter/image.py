@@ -102,13 +102,14 @@ class Image:
     def assignments(self, patch: Patch, journal: Journal) -> list[Assignment]:
         """Return what a write assigned, register by register: those that it changed, or that another change has open."""
         store, width = self._numbers[patch.space], _width(patch.space)
+        open_elsewhere = journal.places(store)
         # Numbers in the order of this machine, as the store has them.
         before = memoryview(patch.before).cast("H" if width == 2 else "B")
         after = memoryview(patch.after).cast("H" if width == 2 else "B")
         changed = [
             Assignment(store, address, old)
             for address, (old, new) in enumerate(zip(before, after, strict=True), patch.address)
-            if old != new or journal.is_open(store, address)
+            if old != new or address in open_elsewhere
         ]
         return changed if patch.halves is None else [*changed, Assignment(self._partial, patch.client, patch.halves)]
 

@@ -4,7 +4,7 @@ Pure. Several changes may be open at once, over the same registers and values; e
 are stored or not, in any order. What is there in the end is as if those that were undone had never been.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
 
@@ -25,42 +25,38 @@ class Assignment:
         self.key = key
         self.before = before
 
-    @property
-    def place(self) -> tuple[int, Hashable]:
-        """What tells its place from all others; the stores live as long as the journal."""
-        return id(self.store), self.key
-
 
 class Journal:
-    """The assignments of open changes, by their place, in order."""
+    """The assignments of open changes in order, by their store and key; the stores live as long as the journal."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[int, Hashable], list[Assignment]] = {}
+        self._open: dict[int, dict[Hashable, list[Assignment]]] = {}
 
     def __len__(self) -> int:
-        return len(self._open)
+        return sum(len(places) for places in self._open.values())
 
     def open(self, assignments: Iterable[Assignment]) -> None:
         """Take assignments that were made just now, and may have to be undone."""
         for one in assignments:
-            self._open.setdefault(one.place, []).append(one)
+            self._open.setdefault(id(one.store), {}).setdefault(one.key, []).append(one)
 
     def keep(self, assignments: Iterable[Assignment]) -> None:
         """Let open assignments stay; what they replaced comes back no more."""
         for one in assignments:
-            there = self._open.get(one.place, [])
+            there = self._there(one)
             if one in there:
-                self._set(one.place, there[there.index(one) + 1 :])
+                del there[: there.index(one) + 1]
+                self._forget_empty(one, there)
 
     def overwrite(self, assignments: Iterable[Assignment]) -> None:
         """Let assignments stay that were made just now, and never were open."""
         for one in assignments:
-            self._open.pop(one.place, None)
+            self.forget(one.store, one.key)
 
     def undo(self, assignments: Sequence[Assignment]) -> None:
         """Take open assignments back, where none that stays was made over them since."""
         for one in reversed(assignments):
-            there = self._open.get(one.place, [])
+            there = self._there(one)
             if one not in there:
                 continue
             index = there.index(one)
@@ -68,18 +64,22 @@ class Journal:
                 there[index + 1].before = one.before
             else:
                 one.store[one.key] = one.before
-            self._set(one.place, there[:index] + there[index + 1 :])
+            del there[index]
+            self._forget_empty(one, there)
 
     def forget(self, store: Store, key: Hashable) -> None:
         """Forget a place that is no more."""
-        self._open.pop((id(store), key), None)
+        places = self._open.get(id(store))
+        if places and places.pop(key, None) is not None and not places:
+            del self._open[id(store)]
 
-    def is_open(self, store: Store, key: Hashable) -> bool:
-        """Tell whether an open change has assigned to a place."""
-        return (id(store), key) in self._open
+    def places(self, store: Store) -> Collection[Hashable]:
+        """Return the keys that open changes have assigned to."""
+        return self._open.get(id(store), ())
 
-    def _set(self, place: tuple[int, Hashable], there: list[Assignment]) -> None:
-        if there:
-            self._open[place] = there
-        else:
-            self._open.pop(place, None)
+    def _there(self, one: Assignment) -> list[Assignment]:
+        return self._open.get(id(one.store), {}).get(one.key, [])
+
+    def _forget_empty(self, one: Assignment, there: list[Assignment]) -> None:
+        if not there:
+            self.forget(one.store, one.key)

@@ -66,11 +66,12 @@ class Connected(msgspec.Struct, frozen=True):
 class _Waiting:
     """One request in a connection's queue: not begun, pending in the outbox, or answered but not yet at the head."""
 
-    __slots__ = ("answer", "frame", "pending", "since")
+    __slots__ = ("answer", "frame", "pending", "since", "stores")
 
-    def __init__(self, frame: Frame, since: float, answer: bytes | None = None) -> None:
+    def __init__(self, frame: Frame, since: float, answer: bytes | None, *, stores: bool) -> None:
         self.frame = frame
         self.since = since
+        self.stores = stores
         self.pending: Pending | None = None
         self.answer = answer
 
@@ -214,7 +215,7 @@ class Connection(asyncio.Protocol):
     def _accept(self, frame: Frame) -> None:
         busy = len(self._queue) >= BUSY_ABOVE or not self._server.may_ask(self._client)
         refusal = self._unit.refuse(frame.pdu, ExcCodes.DEVICE_BUSY) if busy else None
-        self._queue.append(_Waiting(frame, self.last_seen, refusal))
+        self._queue.append(_Waiting(frame, self.last_seen, refusal, stores=self._unit.stores(frame.pdu)))
         self._begin()
         self._pump()
         self._regulate()
@@ -253,10 +254,10 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         for index, waiting in enumerate(self._queue):
             if waiting.pending or waiting.answer is not None:
-                if waiting.pending and not self._unit.stores(waiting.frame.pdu):
+                if waiting.pending and not waiting.stores:
                     return
                 continue
-            if index and not self._unit.stores(waiting.frame.pdu):
+            if index and not waiting.stores:
                 return
             answer = self._unit.begin(waiting.frame.unit, waiting.frame.pdu, self._client)
             if isinstance(answer, bytes):
@@ -264,7 +265,7 @@ class Connection(asyncio.Protocol):
             else:
                 waiting.pending = answer
                 answer.on_end = self._stored
-                if not self._unit.stores(waiting.frame.pdu):
+                if not waiting.stores:
                     return
 
     def _stored(self) -> None:

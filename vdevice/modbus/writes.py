@@ -262,17 +262,15 @@ class Writes:
         keep: Callable[[], None] = nothing,
         undo: Callable[[], None] = nothing,
     ) -> Pending:
-        targets = {event.target for event in events}
-
         def refused() -> None:
-            self._refusals.count(targets)
+            self._refusals.count({event.target for event in events})
             undo()
 
         try:
             stored = self._outbox.put(events, self._changed_only)
         except OutboxFullError as error:
             undo()
-            raise self._busy(client, error, targets) from None
+            raise self._busy(client, error, {event.target for event in events}) from None
         except BaseException:
             undo()
             raise
