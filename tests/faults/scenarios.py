@@ -7,7 +7,7 @@ short form, `python -m tools.soak.faults` in its long one.
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.faults import disk, files, hostile, kills, surroundings
+from tests.faults import disk, files, hostile, kills, outbox, surroundings
 from tests.faults.plant import Row
 
 Fault = Callable[[Path, int], Awaitable[Row]]
@@ -23,6 +23,9 @@ FAULTS: dict[str, Fault] = {
         kills.kill_at_shutdown,
         kills.kill_the_writer,
         kills.cut_the_power,
+        outbox.stop_the_writer,
+        outbox.orphan_the_writer,
+        outbox.delete_the_file,
         disk.fill_the_disk,
         disk.break_the_disk,
         surroundings.set_the_clock,

@@ -20,8 +20,11 @@ from vdevice.errors import VdeviceError
 if sys.platform != "win32":
     import fcntl
 
+LAST_SECONDS = 5.0
+"""For the writer of an earlier device to end by itself: it may have a file to save that was taken away."""
+
 END_SECONDS = 5.0
-"""For the writer of an earlier device to end, once it is killed."""
+"""For it to end once it is killed."""
 
 _POLL_SECONDS = 0.01
 _FLOCK = "hhqqi"
@@ -147,14 +150,15 @@ def _lock_device(file: Path) -> int | None:
 
 
 def _await_free(handle: int, file: Path) -> None:
-    """Kill the writer of an earlier device and wait for its end. Raises VdeviceError where it does not end, or is none."""
-    deadline = time.monotonic() + END_SECONDS
+    """End the writer of an earlier device. Raises VdeviceError where it does not end, or is none."""
+    started = time.monotonic()
     while (holder := _holder(handle)) is not None:
-        if _is_writer(holder):
-            # Its device is gone or has given it up, or we would not have the device's lock.
+        waited = time.monotonic() - started
+        # Its device is gone or has given it up, or we would not have the device's lock.
+        if _is_writer(holder) and (waited > LAST_SECONDS or _stands_still(holder)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(holder, signal.SIGKILL)
-        if time.monotonic() > deadline:
+        if waited > LAST_SECONDS + END_SECONDS:
             who = f"process {holder}" if holder else "another machine or container"
             raise VdeviceError(
                 f"an earlier writer of the outbox {file.name} does not end ({who}); end it, or see the disk it is on"
@@ -182,6 +186,16 @@ def _is_writer(process: int) -> bool:
         return process > 0 and b"vdevice.outbox.writer" in Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def _stands_still(process: int) -> bool:
+    """Tell whether a process is stopped, so that it ends by nothing else than SIGKILL."""
+    try:
+        # `man 5 proc`: the state is behind the name, which may hold anything.
+        state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in {b"T", b"t"}
 
 
 def _check_single_name(file: Path) -> None:
