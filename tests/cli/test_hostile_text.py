@@ -1,5 +1,6 @@
 """Whatever the charset of the terminal and the bytes of a file name: a command prints, and never a traceback."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import device, fc16, peer, until
 
 TOML = (
     '[targets.7]\ndescription = "Kessel ü €"\nmethod = "post-raw"\nurl = "http://127.0.0.1:9/"\npayload = "$VALUE ü"\n'
@@ -18,7 +21,10 @@ COMMANDS = (["check"], ["map"], ["map", "--format", "json"], ["doctor"], ["rende
 def run(folder: Path, charset: str, *arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONIOENCODING": f"{charset}:strict", "COLUMNS": "200"}
     command = [sys.executable, "-m", "vdevice", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=60, check=False)
+    given = b"a long password\n"
+    return subprocess.run(
+        command, cwd=folder, env=environment, input=given, capture_output=True, timeout=60, check=False
+    )
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "ascii"])
@@ -36,3 +42,29 @@ def test_json_is_utf8_and_json_whatever_the_terminal(tmp_path: Path, charset: st
     printed = run(tmp_path, charset, "map", "--format", "json", "--config", NO_TEXT).stdout.decode("utf-8")
     assert "Kessel ü €" in json.dumps(json.loads(printed), ensure_ascii=False)
     assert json.loads(run(tmp_path, charset, "doctor", "--json", "--config", NO_TEXT).stdout.decode("utf-8"))
+
+
+NO_ARGUMENT = b"a\xffb"
+ARGUMENTS: list[list[str | bytes]] = [
+    ["outbox", "show", NO_ARGUMENT],
+    ["outbox", "replay", NO_ARGUMENT],
+    ["outbox", "discard", NO_ARGUMENT, "--reason", "x"],
+    ["outbox", "discard", "--all", "--reason", NO_ARGUMENT],
+    ["render", "7", NO_ARGUMENT],
+    ["send", "7", NO_ARGUMENT],
+    ["status", "--host", NO_ARGUMENT],
+    ["target", "pause", NO_ARGUMENT],
+    ["passwd", NO_ARGUMENT],
+]
+
+
+async def test_an_argument_that_is_no_text_is_one_sentence(tmp_path: Path) -> None:
+    async with device(TOML + "attempts = 1\n", tmp_path) as app, peer(app.address) as plc:
+        assert (await plc.ask(fc16(7000, "given up")))[0] == 16
+        await until(lambda: app.board.targets[7].failed == 1)
+        for command in ARGUMENTS:
+            done = await asyncio.to_thread(run, tmp_path, "utf-8", *command)
+            said = (done.stdout + done.stderr).decode("utf-8")
+            assert "Traceback" not in said, (command, said)
+            assert done.returncode in {1, 2}, (command, said)
+        assert app.board.targets[7].failed == 1

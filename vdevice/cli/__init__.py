@@ -12,6 +12,7 @@ from cyclopts import App
 from rich.console import Console
 
 from vdevice import __version__, streams
+from vdevice.clean import clean
 from vdevice.cli import access, backup, certs, decode, device, doctor, letters, rules, settings, targets
 from vdevice.errors import ConfigError, VdeviceError
 
@@ -60,6 +61,13 @@ def main() -> None:
     except VdeviceError as error:
         console.print(f"vdevice: {error}", markup=False)
         sys.exit(1)
+    except UnicodeError:
+        # Bytes of an argument that are no text name a file well, and nothing else: whoever takes one as text raises this.
+        wrong = [one for one in sys.argv[1:] if one != clean(one)]
+        if not wrong:
+            raise
+        console.print(f"vdevice: the argument {wrong[0]!r} is not UTF-8 text; write it in UTF-8", markup=False)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
