@@ -110,8 +110,8 @@ class Board:
 
     @property
     def outbox_failing(self) -> bool:
-        """The last commit failed, or has been due for too long."""
-        return self._outbox_failing or time.monotonic() > self.outbox_good_until
+        """The last commit failed, or has been due for too long, or requests did not get their responses in time."""
+        return self._outbox_failing or not self.answering or time.monotonic() > self.outbox_good_until
 
     @outbox_failing.setter
     def outbox_failing(self, failing: bool) -> None:
@@ -120,7 +120,7 @@ class Board:
     @property
     def healthy(self) -> bool:
         """Messages can be accepted and are delivered; where one target is full, others are accepted."""
-        return self.delivering and self.answering and not self.outbox_failing and not self.outbox_full
+        return self.delivering and not self.outbox_failing and not self.outbox_full
 
     @property
     def unanswered_seconds(self) -> float:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdevice.errors import OutboxFailingError, OutboxFullError
+from vdevice.errors import OutboxFailingError, OutboxFullError, OutboxLateError
 from vdevice.modbus import unstored
 from vdevice.modbus.unstored import Unstored
 from vdevice.model import Event, Stored
@@ -89,3 +89,47 @@ def test_a_target_has_no_room_for_more_than_the_bound(monkeypatch: pytest.Monkey
         waiting.check_room(7)
 
     asyncio.run(work())
+
+
+async def test_what_the_outbox_did_not_answer_in_time_is_waited_for_and_not_stored_again() -> None:
+    asked: list[asyncio.Future[list[Stored]]] = []
+
+    def put(_events: Sequence[Event]) -> asyncio.Future[list[Stored]]:
+        asked.append(asyncio.get_running_loop().create_future())
+        return asked[-1]
+
+    waiting = Unstored()
+    waiting.add([event(1, 1)])
+    waiting.add([event(2, 2)])
+    for _ in range(3):
+        with pytest.raises(OutboxLateError):
+            await waiting.store(put, 0.01)
+    assert len(asked) == 1
+    asked[0].set_exception(OutboxFailingError("its writer ended"))
+    assert not await waiting.store(lambda _events: done([]), 1)
+    assert len(waiting) == 1
+    assert await waiting.store(lambda _events: done([]), 1)
+    assert len(waiting) == 0
+
+
+async def test_what_cannot_be_stored_does_not_stop_what_follows() -> None:
+    stored: list[int] = []
+
+    def put(events: Sequence[Event]) -> asyncio.Future[list[Stored]]:
+        if events[0].target == 1:
+            raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "nobody expects this")
+        stored.append(events[0].target)
+        return done([])
+
+    waiting = Unstored()
+    waiting.add([event(1, 1)])
+    waiting.add([event(2, 2)])
+    assert await waiting.store(put, 1)
+    assert stored == [2]
+    waiting.check_room(1)
+
+
+def done(result: list[Stored]) -> asyncio.Future[list[Stored]]:
+    future: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
+    future.set_result(result)
+    return future

@@ -121,15 +121,21 @@ class DeviceServer(ModbusTcpServer):
         """Close idle connections and half frames, for ever."""
         while True:
             await asyncio.sleep(SWEEP)
-            limits, now = self._config.modbus, time.monotonic()
-            waiting = [since for connection in self._open if (since := connection.unanswered_since) is not None]
-            self._board.unanswered_since = min(waiting, default=None)
-            for connection in list(self._open):
-                connection.expire(now, limits.idle_timeout, limits.frame_timeout)
-            for name in [name for name, bucket in self._buckets.items() if now - bucket.used_at > FORGET]:
-                del self._buckets[name]
-            for (_, about, _), kept_back in self._closed.due(now):
-                log.warning("connections closed", reason=f"as before: {about}", not_logged=kept_back)
+            try:
+                self._look_at_connections(time.monotonic())
+            except Exception:
+                log.exception("looking for idle connections failed")
+
+    def _look_at_connections(self, now: float) -> None:
+        limits = self._config.modbus
+        waiting = [since for connection in self._open if (since := connection.unanswered_since) is not None]
+        self._board.unanswered_since = min(waiting, default=None)
+        for connection in list(self._open):
+            connection.expire(now, limits.idle_timeout, limits.frame_timeout)
+        for name in [name for name, bucket in self._buckets.items() if now - bucket.used_at > FORGET]:
+            del self._buckets[name]
+        for (_, about, _), kept_back in self._closed.due(now):
+            log.warning("connections closed", reason=f"as before: {about}", not_logged=kept_back)
 
     async def drain(self, seconds: float) -> None:
         """Listen no more, answer what was received, then close all connections, after `seconds` at the latest."""

@@ -9,6 +9,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
+import structlog
+
 from vdevice.config.certificates import server_context
 from vdevice.config.schema import Tls
 from vdevice.errors import VdeviceError
@@ -25,6 +27,8 @@ HANDSHAKES = 100
 
 NO_FILES = 0.5
 """Seconds until a new connection is taken where the process has no file descriptor left."""
+
+log = structlog.get_logger()
 
 
 class TlsListener:
@@ -84,6 +88,9 @@ class TlsListener:
             peer.close()
             words = _words(error)
             self._tell_closed(address, words, words)
+        except Exception:
+            peer.close()
+            log.exception("a TLS connection could not be taken in", client=address)
         finally:
             self._places.release()
 

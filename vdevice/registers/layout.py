@@ -142,8 +142,7 @@ def target_status(state: TargetState) -> bytes:
 def device_status(board: Board, device_id: str) -> bytes:
     """Return the 50 status registers of the device as 100 bytes."""
     uptime = board.uptime
-    failing = board.outbox_failing or not board.answering
-    flags = board.outbox_full | failing << 1 | (not board.delivering) << 2
+    flags = board.outbox_full | board.outbox_failing << 1 | (not board.delivering) << 2
     return _DEVICE.pack(
         MAP_VERSION,
         uptime & 0xFFFF,
