@@ -60,3 +60,18 @@ def test_a_config_file_says_which_bytes_are_wrong(tmp_path: Path, content: bytes
         load(tmp_path / "vdevice.toml")
     assert words in str(caught.value)
     assert "UTF-8" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["targets.7.tls_ca", "outbox.credentials", "outbox.tls_ca", "modbus.tls"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_byte_order_mark_of_a_file_that_is_named_is_named(tmp_path: Path, key: str, encoding: str) -> None:
+    (tmp_path / "f.pem").write_bytes("-----BEGIN CERTIFICATE-----\n".encode(encoding))
+    toml = {
+        "targets.7.tls_ca": '[targets.7]\nmethod = "get"\nurl = "https://example.com/"\ntls_ca = "f.pem"\n',
+        "outbox.credentials": '[outbox]\nurl = "nats://h:1"\ncredentials = "f.pem"\n',
+        "outbox.tls_ca": '[outbox]\nurl = "nats://h:1"\ntls_ca = "f.pem"\n',
+        "modbus.tls": '[modbus.tls]\ncert = "f.pem"\nkey = "f.pem"\nclient_ca = "f.pem"\n',
+    }[key]
+    problem = problem_of(toml, tmp_path)
+    assert key in problem
+    assert "byte order mark" in problem

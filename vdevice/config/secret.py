@@ -67,11 +67,18 @@ def text_of(content: bytes) -> str:
 
     Raises ValueError that says what it is instead of UTF-8 without a byte order mark, and what to do.
     """
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ValueError("is UTF-16, not UTF-8 text; save it as UTF-8 without a byte order mark")
-    if content.startswith(codecs.BOM_UTF8):
-        raise ValueError("begins with an invisible byte order mark (EF BB BF); save it as UTF-8 without one")
+    if mark := mark_of(content):
+        raise ValueError(mark)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def mark_of(content: bytes) -> str:
+    """Return what to say of a byte order mark at the beginning, which no editor shows; empty where there is none."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "is UTF-16, not UTF-8 text; save it as UTF-8 without a byte order mark"
+    if content.startswith(codecs.BOM_UTF8):
+        return "begins with an invisible byte order mark (EF BB BF); save it as UTF-8 without one"
+    return ""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from vdevice.config.certificates import certificates, not_there, server_context
+from vdevice.config.certificates import certificates, mark_in, not_there, server_context
 from vdevice.config.schema import Config, Delivery, Outbox, Permits, Target, Tls
 from vdevice.errors import Problem
 
@@ -96,8 +96,12 @@ def _outbox(outbox: Outbox) -> Iterator[tuple[str, str]]:
 def _credentials(file: Path) -> Iterator[tuple[str, str]]:
     try:
         text = file.read_text("ascii")
-    except (OSError, ValueError):
+    except OSError:
         yield "credentials", not_there(file)
+        return
+    except ValueError:
+        mark = mark_in(file)
+        yield "credentials", f"names {file.name!r}, which {mark or 'is no credentials file of NATS'}"
         return
     # The client would read for ever in a file without them.
     if not re.search(r"-BEGIN NATS USER JWT-+\s+\S+\s+-+END [^$]*-BEGIN USER NKEY SEED-+\s+SU[A-Z2-7]+\s+-+END ", text):
