@@ -43,15 +43,19 @@ class Pending:
         stored.add_done_callback(self._done)
 
     def expire(self, reason: str) -> None:
-        """End it now: its time is over. What the outbox says later changes nothing any more."""
-        if not self.ended:
+        """End it now: its time is over. What the outbox says later changes nothing any more; what it has said counts."""
+        if self.ended:
+            return
+        if self.stored.done():
+            self._end(_error_of(self.stored))
+        else:
             self._end(OutboxLateError(f"{reason}; the message may have been stored all the same"))
 
     def _done(self, stored: asyncio.Future[list[Stored]]) -> None:
-        error = OutboxFailingError("the outbox was closed") if stored.cancelled() else stored.exception()
+        error = _error_of(stored)
         if not self.ended:
             self._end(error)
-        elif error is None:
+        elif error is None and self.error is not None:
             ids = [item.event.id for item in stored.result()]
             log.warning("stored after its request was answered 04", event_ids=ids)
 
@@ -63,3 +67,7 @@ class Pending:
             self.error = unexpected
             log.exception("the effects of a request were not undone")
         self.on_end()
+
+
+def _error_of(stored: asyncio.Future[list[Stored]]) -> BaseException | None:
+    return OutboxFailingError("the outbox was closed") if stored.cancelled() else stored.exception()

@@ -130,9 +130,9 @@ class Unit:
 
     def expire(self, pending: Pending) -> None:
         """End a request whose time is over, unless it has ended; its effects are undone."""
-        if not pending.ended:
+        if not pending.stored.done():
             self._board.answered_late()
-            pending.expire(self.writes.late_words)
+        pending.expire(self.writes.late_words)
 
     def refuse(self, request: bytes, code: ExcCodes) -> bytes:
         """Return the exception to a request PDU that is not executed; count it where it would write to a target."""
