@@ -39,6 +39,7 @@ class Device:
         self.config = config
         self.arrived: list[str] = []
         self.delivers = True
+        self.outcome = DELIVERED
         self._offered: asyncio.Queue[Stored] = asyncio.Queue()
 
     @contextlib.asynccontextmanager
@@ -61,7 +62,7 @@ class Device:
             if not self.outbox.holds(stored):
                 continue
             self.arrived.append(stored.event.value)
-            await insisting(lambda stored=stored: self.outbox.finish(stored, DELIVERED, time.time()))  # type: ignore[misc]
+            await insisting(lambda stored=stored: self.outbox.finish(stored, self.outcome, time.time()))  # type: ignore[misc]
 
     async def _probe(self) -> None:
         while True:

@@ -31,12 +31,13 @@ class Room:
         self.most = most
         self._board = board
         self.arriving = 0
+        self.is_shut = False
         self._arriving: Counter[int] = Counter()
 
     @property
     def free(self) -> int:
-        """How many messages fit in all; below 0 where `most` became smaller than what waits."""
-        return self.most - self._board.waiting - self.arriving
+        """How many messages fit in all; below 0 where `most` became smaller than what waits, 0 where what is below is full."""
+        return 0 if self.is_shut else self.most - self._board.waiting - self.arriving
 
     def reserve(self, targets: Sequence[int]) -> None:
         """Take places for the messages of one request, one for each of `targets`, all or none. Raises OutboxFullError."""

@@ -6,6 +6,7 @@ A batch whose answer was lost is sent again with the same message ids, which tel
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -15,10 +16,11 @@ import structlog
 from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
 from vdevice.model import Event, Stored, digest_of
 from vdevice.outbox.jetstream import documents
-from vdevice.outbox.jetstream.broker import FULL, WRONG_LAST, Broker, BrokerError, Message
+from vdevice.outbox.jetstream.broker import STORE_FULL, STREAM_FULL, WRONG_LAST, Broker, BrokerError, Message
 from vdevice.outbox.jetstream.counts import Counts
 from vdevice.outbox.jetstream.documents import Accepted
 from vdevice.outbox.jetstream.names import Names
+from vdevice.outbox.jetstream.reserve import Reserve
 
 EVENTS_A_BATCH = 800
 """The server takes 1,000 messages a batch, of which one is the count of each of 64 targets."""
@@ -32,6 +34,9 @@ PART_TO_WAIT = 0.7
 AGAIN = 0.05
 DUPLICATE = 10201
 """err_code of JetStream: an id is stored already."""
+
+NO_ROOM_PERHAPS = STORE_FULL | {10176}
+"""err_code of JetStream: there is no room, or a message of the batch was lost, for which no room is one reason."""
 
 HEADERS = 300
 """Bytes that the headers of a message of a batch take at most."""
@@ -52,11 +57,12 @@ class _Put(NamedTuple):
 class Accepting:
     """Group commit over one connection."""
 
-    def __init__(self, broker: Broker, names: Names, counts: Counts, answer_timeout: float) -> None:
+    def __init__(self, broker: Broker, names: Names, counts: Counts, reserve: Reserve, answer_timeout: float) -> None:
         self.answer_timeout = answer_timeout
         self._broker = broker
         self._names = names
         self._counts = counts
+        self._reserve = reserve
         self._waiting: deque[_Put] = deque()
         self._wake = asyncio.Event()
         self._closing = False
@@ -159,7 +165,8 @@ class Accepting:
                 last = await self._broker.batch(messages) if messages else 0
             except BrokerError as error:
                 reason = str(error)
-                if error.code in FULL:
+                if error.code in STREAM_FULL or await self._is_store_full(error):
+                    await self._take_back(kept)
                     raise OutboxFullError(f"NATS has no room for it ({error})") from error
                 if error.code not in {WRONG_LAST, DUPLICATE}:
                     await asyncio.sleep(AGAIN)
@@ -172,6 +179,28 @@ class Accepting:
         if reason:
             self._broker.lost(reason)
         raise OutboxFailingError(f"NATS did not store it ({reason or 'it was too late'})")
+
+    async def _is_store_full(self, error: BrokerError) -> bool:
+        """Tell whether a batch was refused because NATS has no room; of one that is incomplete it does not say why."""
+        try:
+            return (
+                await self._reserve.refused(is_sure=error.code in STORE_FULL)
+                if error.code in NO_ROOM_PERHAPS
+                else False
+            )
+        except BrokerError:
+            return False
+
+    async def _take_back(self, kept: list[list[Item]]) -> None:
+        """Remove what was stored of a refused batch: where its room ends, the server keeps the first messages of one."""
+        ids = {event.id for items in kept for event, _ in items}
+        with contextlib.suppress(BrokerError):
+            for subject, target in {(message.subject, event.target) for items in kept for event, message in items}:
+                async for found in self._broker.scan(
+                    self._names.waiting_stream, subject, self._counts.entry(target)[0] + 1
+                ):
+                    if documents.id_in(found.data) in ids:
+                        await self._broker.delete(self._names.waiting_stream, found.seq)
 
     async def _settle(self, targets: Collection[int]) -> bool:
         """Take the counts as they are now; False where NATS does not tell."""

@@ -44,8 +44,11 @@ MOST_WORDS = 300
 WRONG_LAST = 10071
 """err_code of JetStream: what was expected to be the last message of a subject is not."""
 
-FULL = frozenset({10077, 10047, 10122, 10002, 10023})
-"""err_code of JetStream: the stream, the account or the server has no room."""
+STREAM_FULL = frozenset({10077, 10122})
+"""err_code of JetStream: the stream has as many messages as it may have."""
+
+STORE_FULL = frozenset({10002, 10023, 10047})
+"""err_code of JetStream: the account or the server has no room."""
 
 NO_MESSAGE = frozenset({10037, 10057, 10043})
 """err_code of JetStream: there is no such message (any more)."""
@@ -100,6 +103,7 @@ class Broker:
         self.ups = 0
         self.came_up = asyncio.Event()
         self.on_change: Callable[[bool], None] = lambda _up: None
+        self.make_room: Callable[[], Awaitable[bool]] = _no_room
         self.client = Client()
         self._settings = settings
         self._name = name
@@ -212,7 +216,16 @@ class Broker:
             raise BrokerError(_words(error)) from error
 
     async def publish(self, message: Message) -> Published:
-        """Publish to a stream; return where the message is there. Raises BrokerError."""
+        """Publish to a stream; return where the message is there. Where there is no room, some is made. Raises BrokerError."""
+        try:
+            return await self.publish_bare(message)
+        except BrokerError as error:
+            if error.code not in STORE_FULL or not await self.make_room():
+                raise
+        return await self.publish_bare(message)
+
+    async def publish_bare(self, message: Message) -> Published:
+        """Publish to a stream, if there is room; return where the message is there. Raises BrokerError."""
         answer = await self._ask(*message)
         return Published(int(answer["seq"]), bool(answer.get("duplicate")))
 
@@ -244,6 +257,14 @@ class Broker:
             raise
         return Kept(int(message["seq"]), message["subject"], base64.b64decode(message.get("data", "")))
 
+    async def delete(self, stream: str, seq: int) -> None:
+        """Delete a message, if it is there. Raises BrokerError."""
+        try:
+            await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
+        except BrokerError as error:
+            if error.code not in NO_MESSAGE:
+                raise
+
     async def subjects(self, stream: str, subject: str) -> dict[str, int]:
         """Return how many messages a stream has of each subject that fits. Raises BrokerError."""
         info = await self.api(f"STREAM.INFO.{stream}", {"subjects_filter": subject})
@@ -269,9 +290,9 @@ class Broker:
         """Return the last message of each subject that fits. Raises BrokerError."""
         return [kept async for kept in self._read(stream, {"multi_last": [subject]})]
 
-    async def scan(self, stream: str, subject: str) -> AsyncIterator[Kept]:
-        """Yield all messages of the subjects that fit, oldest first. Raises BrokerError."""
-        start, more = 1, True
+    async def scan(self, stream: str, subject: str, start: int = 1) -> AsyncIterator[Kept]:
+        """Yield all messages of the subjects that fit, from sequence `start` on, oldest first. Raises BrokerError."""
+        more = True
         while more:
             more = False
             request = {"batch": READ_AT_ONCE, "seq": start, "next_by_subj": subject}
@@ -318,6 +339,10 @@ class Broker:
             refusal = answer["error"]
             raise BrokerError(_said(refusal.get("description", "refused")), refusal.get("err_code", 0))
         return answer
+
+
+async def _no_room() -> bool:
+    return False
 
 
 def _cancels() -> int:

@@ -156,8 +156,14 @@ encode = msgspec.json.Encoder().encode
 
 def name_in(seq: int, data: bytes) -> str:
     """Return the name of the message that a stream has there; empty where it holds none."""
+    message_id = id_in(data)
+    return name_of(seq, message_id) if message_id else ""
+
+
+def id_in(data: bytes) -> str:
+    """Return the id of the message in there; empty where it is none."""
     try:
-        return name_of(seq, waiting_decoder.decode(data).id)
+        return waiting_decoder.decode(data).id
     except NOT_OURS:
         return ""
 

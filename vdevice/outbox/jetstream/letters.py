@@ -11,9 +11,10 @@ from vdevice.config import Config
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
 from vdevice.outbox.jetstream import documents, streams
-from vdevice.outbox.jetstream.broker import NO_MESSAGE, Broker, BrokerError, Kept, Message
+from vdevice.outbox.jetstream.broker import Broker, Kept, Message
 from vdevice.outbox.jetstream.documents import Letter, Progress, name_of
 from vdevice.outbox.jetstream.names import Names
+from vdevice.outbox.jetstream.reserve import Reserve
 from vdevice.outbox.jetstream.results import Results
 from vdevice.outbox.letters import EVENT, Row
 
@@ -28,6 +29,8 @@ class Looking:
         self.names = Names(config.device.id)
         self.broker = Broker(config.outbox, f"vdevice {config.device.id} command line", self._set_up, {})
         self.results = Results(self.broker, self.names, lambda _target: None)
+        # What an operator discards makes room, and needs some.
+        self.broker.make_room = Reserve(self.broker, self.names).make_room
         self._config = config
 
     async def _set_up(self) -> None:
@@ -91,7 +94,7 @@ class Looking:
         headers = {"Nats-Msg-Id": f"{event.id}-replay-{row['seq']}"}
         message = Message(self.names.target(event.target), documents.encode(event), headers)
         await self.broker.publish_once(self.names.waiting_stream, message, event.id)
-        await self._remove(self.names.dead_stream, row["seq"])
+        await self.broker.delete(self.names.dead_stream, row["seq"])
         return await self.results.change(event.target, _replayed)
 
     async def discard(self, row: Row, reason: str = "") -> bool:
@@ -105,7 +108,7 @@ class Looking:
         changed = await self.results.change(
             row["target"], lambda progress: _discarded(progress, None if failed else name_of(seq, row["id"]))
         )
-        await self._remove(self.names.dead_stream if failed else self.names.waiting_stream, seq)
+        await self.broker.delete(self.names.dead_stream if failed else self.names.waiting_stream, seq)
         return changed
 
     async def _is_there(self, row: Row) -> bool:
@@ -120,13 +123,6 @@ class Looking:
         except documents.NOT_OURS:
             return False
         return found
-
-    async def _remove(self, stream: str, seq: int) -> None:
-        try:
-            await self.broker.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
-        except BrokerError as error:
-            if error.code not in NO_MESSAGE:
-                raise
 
 
 def _paused(progress: Progress, *, paused: bool) -> Progress | None:

@@ -23,9 +23,11 @@ class Names:
         self.waiting_stream = f"vdevice-waiting-{own}"
         self.dead_stream = f"vdevice-dead-{own}"
         self.done_stream = f"vdevice-done-{own}"
+        self.reserve_stream = f"vdevice-reserve-{own}"
         self.bucket = f"vdevice-{own}"
         self.bucket_stream = f"KV_{self.bucket}"
         self.root = f"vdevice.{own}"
+        self.reserve = f"{self.root}.reserve"
         self.presence = f"{self.root}.presence"
         self.news = f"{self.root}.news"
 

@@ -25,6 +25,7 @@ from vdevice.outbox.jetstream.broker import Broker, BrokerError
 from vdevice.outbox.jetstream.counts import Counts
 from vdevice.outbox.jetstream.documents import Presence, seq_of
 from vdevice.outbox.jetstream.names import Names, target_of
+from vdevice.outbox.jetstream.reserve import Reserve
 from vdevice.outbox.jetstream.results import Results
 from vdevice.outbox.jetstream.sharing import owner
 from vdevice.outbox.jetstream.taking import Taking
@@ -62,11 +63,17 @@ class NatsOutbox:
         self._broker.on_change = self._changed
         self._room = Room(board, config.outbox.max_messages)
         self._counts = Counts(self._broker, names, self._show)
-        self._accepting = Accepting(self._broker, names, self._counts, config.modbus.answer_timeout)
+        self._reserve = Reserve(self._broker, names, self._shut)
+        self._broker.make_room = self._reserve.make_room
+        self._accepting = Accepting(self._broker, names, self._counts, self._reserve, config.modbus.answer_timeout)
         self._results = Results(self._broker, names, self._show, lambda number: self._counts.of(number).accepted)
         self._balance = Balance(self._broker, names, self._counts, self._results)
         self._made: dict[str, streams.Life] = {}
-        self._taking = Taking(self._broker, names, self._results, lambda number: board.targets[number].queued)
+        self._taking = Taking(
+            self._broker, names, self._results, self._reserve, lambda number: board.targets[number].queued
+        )
+        self._taking.on_stuck = self._stuck
+        self._is_stuck = False
         self._others: dict[str, tuple[float, Presence]] = {}
         self._stack = contextlib.AsyncExitStack()
 
@@ -157,6 +164,7 @@ class NatsOutbox:
             made = await streams.lives(self._broker, self._names)
             streams.check_same(made, self._made)
             self._made = made
+            await self._reserve.look(made[self._names.reserve_stream].messages)
             await self._balance.look(await self._broker.subjects(self._names.waiting_stream, f"{self._names.root}.>"))
         except BrokerError as error:
             self._broker.lost(str(error))
@@ -172,17 +180,36 @@ class NatsOutbox:
                 if name == self._names.waiting_stream:
                     self._taking.begin_anew()
         self._made = made
+        await self._reserve.look(made[self._names.reserve_stream].messages)
         await self._counts.load()
         await self._results.load()
 
     def _changed(self, up: bool) -> None:  # noqa: FBT001 (the state of the connection)
-        self._board.outbox_failing = not up
+        self._board.outbox_failing = not up or self._is_stuck
         if up:
             self._share()
             self.on_outside_change()
 
+    def _shut(self, short: bool) -> None:  # noqa: FBT001 (the state of the reserve)
+        """Take nothing more while the room for results is not there."""
+        self._room.is_shut = short
+        self._room.show()
+
+    def _stuck(self, stuck: bool) -> None:  # noqa: FBT001 (whether a result could not be recorded)
+        """Show that a result cannot be recorded, until one could."""
+        if stuck != self._is_stuck:
+            self._is_stuck = stuck
+            self._board.outbox_failing = stuck or not self._broker.is_up
+            if stuck:
+                log.error("results cannot be recorded", reason="NATS is full; make room there, or discard messages")
+            else:
+                log.info("results are recorded again")
+
     async def _hear_news(self, message: Msg) -> None:
         headers = message.headers or {}
+        if message.subject == f"{self._names.news}.reserve":
+            self._reserve.set_short(short=True)
+            return
         kind = message.subject.removeprefix(f"{self._names.news}.").partition(".")[0]
         half = self._counts if kind == "accepted" else self._results
         seq = headers.get("Nats-Sequence", "")

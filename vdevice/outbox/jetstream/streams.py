@@ -6,6 +6,7 @@ from vdevice.config.schema import Outbox
 from vdevice.model import TARGETS
 from vdevice.outbox.jetstream.broker import Broker, BrokerError
 from vdevice.outbox.jetstream.names import Names
+from vdevice.outbox.jetstream.reserve import PIECES
 
 DUPLICATES = 120
 """Seconds for which the id of a message is remembered."""
@@ -26,18 +27,21 @@ async def make(broker: Broker, names: Names, settings: Outbox) -> None:
 
 
 class Life(NamedTuple):
-    """When a stream was made, and how far it has come."""
+    """When a stream was made, how far it has come, and how many messages it has."""
 
     began: str
     last_seq: int
+    messages: int
 
 
 async def lives(broker: Broker, names: Names) -> dict[str, Life]:
     """Return the life of each stream. Raises BrokerError, also where one is missing."""
     found = {}
-    for name in (names.waiting_stream, names.bucket_stream, names.dead_stream, names.done_stream):
+    for name in (
+        names.waiting_stream, names.bucket_stream, names.dead_stream, names.done_stream, names.reserve_stream,
+    ):  # fmt: skip
         info = await broker.api(f"STREAM.INFO.{name}")
-        found[name] = Life(info["created"], info["state"]["last_seq"])
+        found[name] = Life(info["created"], info["state"]["last_seq"], info["state"]["messages"])
     return found
 
 
@@ -49,7 +53,7 @@ def check_same(made: dict[str, Life], before: dict[str, Life]) -> None:
 
 
 def configs(names: Names, settings: Outbox) -> list[dict[str, Any]]:
-    """Return the settings of the streams: what waits, dead letters, what is done, and the bucket of results."""
+    """Return the settings of the streams: what waits, dead letters, what is done, the reserve, the bucket of results."""
     common = {
         "storage": "file",
         "num_replicas": settings.replicas,
@@ -76,6 +80,13 @@ def configs(names: Names, settings: Outbox) -> list[dict[str, Any]]:
             "max_age": _age(settings.keep_failed * 24),
         },
         {**common, "name": names.done_stream, "subjects": [names.done("*")], "max_age": _age(settings.keep_delivered)},
+        {
+            **common,
+            "name": names.reserve_stream,
+            "subjects": [names.reserve],
+            "discard": "new",
+            "max_msgs": PIECES + 1,
+        },
         {
             **common,
             "name": names.bucket_stream,

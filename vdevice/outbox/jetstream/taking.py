@@ -9,7 +9,7 @@ message comes again, and is known by its sequence.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 
 import nats.errors
 import structlog
@@ -20,10 +20,11 @@ from vdevice.config import Target
 from vdevice.errors import OutboxFailingError
 from vdevice.model import TARGETS, ErrorCode, EventState, Outcome, Stored, Verdict
 from vdevice.outbox.jetstream import documents
-from vdevice.outbox.jetstream.broker import Broker, BrokerError, Message
+from vdevice.outbox.jetstream.broker import STORE_FULL, Broker, BrokerError, Message
 from vdevice.outbox.jetstream.documents import name_of
 from vdevice.outbox.jetstream.leases import LEASE, Held, Leases, now
 from vdevice.outbox.jetstream.names import DELAYED, Names, target_of
+from vdevice.outbox.jetstream.reserve import Reserve
 from vdevice.outbox.jetstream.results import Results
 
 PULL = 10.0
@@ -40,11 +41,15 @@ log = structlog.get_logger()
 class Taking:
     """Takes for the targets in `served`, and holds what it took; `queued` says how much waits for a target."""
 
-    def __init__(self, broker: Broker, names: Names, results: Results, queued: Callable[[int], int]) -> None:
+    def __init__(
+        self, broker: Broker, names: Names, results: Results, reserve: Reserve, queued: Callable[[int], int]
+    ) -> None:
+        self.on_stuck: Callable[[bool], None] = lambda _stuck: None
         self.served: frozenset[int] = frozenset()
         self._broker = broker
         self._names = names
         self._results = results
+        self._reserve = reserve
         self._queued = queued
         self._targets: dict[int, Target] = {}
         self._offer: Callable[[list[Stored]], None] = lambda _stored: None
@@ -212,6 +217,26 @@ class Taking:
 
     async def retry(self, stored: Stored, outcome: Outcome) -> bool:
         """Record a failed attempt; False if the event waits here no more. Raises BrokerError."""
+        with self._telling():
+            return await self._retry(stored, outcome)
+
+    async def finish(self, stored: Stored, outcome: Outcome, at: float) -> bool:
+        """Record how an event ended; False if it had ended already. Raises BrokerError."""
+        with self._telling():
+            return await self._finish(stored, outcome, at)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell whether a result could be recorded."""
+        try:
+            yield
+        except BrokerError as error:
+            if error.code in STORE_FULL:
+                self.on_stuck(True)
+            raise
+        self.on_stuck(False)
+
+    async def _retry(self, stored: Stored, outcome: Outcome) -> bool:
         held = self._leases.held.get(stored.seq)
         if held is None or not await self._may_record(held):
             return False
@@ -226,8 +251,7 @@ class Taking:
             self._leases.held.pop(stored.seq, None)
         return changed and is_ours
 
-    async def finish(self, stored: Stored, outcome: Outcome, at: float) -> bool:
-        """Record how an event ended; False if it had ended already. Raises BrokerError."""
+    async def _finish(self, stored: Stored, outcome: Outcome, at: float) -> bool:
         number = stored.event.target
         held = self._leases.held.get(stored.seq)
         if held is None:
@@ -274,6 +298,8 @@ class Taking:
     async def _keep(self, letter: documents.Letter, name: str) -> None:
         """Keep what ended: a dead letter surely, what was delivered for the log only."""
         if letter.state == EventState.DELIVERED.name.lower():
+            if self._reserve.is_short:
+                return
             with contextlib.suppress(nats.errors.Error, OSError):
                 await self._broker.client.publish(self._names.done(letter.event.target), documents.encode(letter))
             return
