@@ -102,7 +102,7 @@ class Texts:
         if whole is None:
             return None
         # The whole array, where it came at once: what stands behind the end tells more than the text.
-        registers = data if offset == 0 else text.ordered(whole, rules.coding)
+        registers = data if offset == 0 else _registers(whole, rules.coding)
         return self._whole(target.number, whole, registers, client, self._restoring(key, whole))
 
     def commit(self, target: Target, length: int, client: Client) -> Whole:
@@ -117,7 +117,7 @@ class Texts:
             raise self._not_text(target.number, client.name, error) from None
         finally:
             self._tell_thrown_away()
-        registers = text.ordered(data, rules.coding)
+        registers = _registers(data, rules.coding)
         return self._whole(target.number, data, registers, client, self._restoring(key, data))
 
     def due(self, now: float) -> list[IdleText]:
@@ -126,7 +126,7 @@ class Texts:
         for complete in self._staging.due(now):
             number, client = complete.key.target, self._config.client_name(complete.key.address)
             coding = complete.rules.coding
-            registers = text.ordered(complete.data or b"", coding)
+            registers = _registers(complete.data or b"", coding)
             try:
                 value = self._idle_value(complete, client)
             except TextError as error:
@@ -191,6 +191,11 @@ class Texts:
     def _tell_thrown_away(self) -> None:
         for key, reason in self._staging.thrown_away():
             self._refusals.refuse("text thrown away", key.target, self._config.client_name(key.address), reason)
+
+
+def _registers(data: bytes, coding: Coding) -> bytes:
+    """Return the registers that ordered data, which may end in the middle of one, came in."""
+    return text.ordered(data + b"\0" * (len(data) % 2), coding)
 
 
 def _hint(registers: bytes, coding: Coding) -> Hint:
