@@ -131,6 +131,15 @@ destinations = ["target/7"]
 """
 
 
+async def test_the_page_warns_of_a_name_that_is_no_variable_in_a_rule(opened: Opened) -> None:
+    toml = (
+        '[[points]]\nname = "temp"\nspace = "holding"\naddress = 1\ntype = "int16"\n'
+        '[[rules]]\nsource = "temp"\ndestinations = ["target/7"]\ntemplate = "$VALU"\n'
+    )
+    async with opened(TARGET + toml, path="#rules") as (page, _):
+        await expect(page.locator(".warning")).to_contain_text("rules[0].template: $VALU is no variable")
+
+
 async def test_rules_are_switched_moved_edited_added_and_removed(
     recorder: Recorder, opened: Opened, tmp_path: Path
 ) -> None:

@@ -12,7 +12,8 @@ from vdevice.converter.values import to_text
 from vdevice.errors import ConversionError
 from vdevice.web.call import ApiError, Call
 from vdevice.web.saving import save_text
-from vdevice.web.views import Converter, PointRow, RuleEdit, RuleMove, RuleRow, RuleSwitch, Saved, Write
+from vdevice.web.views import Converter, Doubt, PointRow, RuleEdit, RuleMove, RuleRow, RuleSwitch, Saved, Write
+from vdevice.webhooks import warnings
 
 
 async def read(call: Call) -> Converter:
@@ -20,7 +21,8 @@ async def read(call: Call) -> Converter:
     _, text = await call.file()
     found = tables(text).get("rules", [])
     rows = [_rule(rule, [index]) for index, rule in enumerate(found)]
-    return Converter(tag_of(text), _points(call.device.config, call.device.unit.writes.image), rows)
+    doubts = [Doubt(one.path, one.message) for one in warnings.of_rules(call.device.config)]
+    return Converter(tag_of(text), _points(call.device.config, call.device.unit.writes.image), rows, doubts)
 
 
 def _points(config: Config, image: Image) -> list[PointRow]:

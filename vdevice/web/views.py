@@ -272,11 +272,12 @@ class RuleRow(msgspec.Struct, frozen=True):
 
 
 class Converter(msgspec.Struct, frozen=True):
-    """Points and rules; `tag` is of the whole file."""
+    """Points and rules, and what `vdevice check` warns of in the rules; `tag` is of the whole file."""
 
     tag: str
     points: list[PointRow]
     rules: list[RuleRow]
+    warnings: list[Doubt] = []
 
 
 class RuleEdit(msgspec.Struct, frozen=True):

@@ -20,7 +20,12 @@ _UNQUOTED = re.compile(r"<[A-Za-z][^<>]*=\s*\$[^<>]*>")
 
 def find(config: Config) -> list[Problem]:
     """Return all doubts, each with its path."""
-    doubts = [doubt for target in config.targets.values() for doubt in of_target(target)]
+    return [doubt for target in config.targets.values() for doubt in of_target(target)] + of_rules(config)
+
+
+def of_rules(config: Config) -> list[Problem]:
+    """Return the doubts about the rules, each with its path."""
+    doubts = []
     for path, rule in walk({f"rules[{index}]": rule for index, rule in enumerate(config.rules)}):
         for key, template in (("template", rule.template or ""), ("description", rule.description)):
             doubts += [Problem(f"{path}.{key}", words) for words in _unknown(template)]

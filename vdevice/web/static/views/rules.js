@@ -41,7 +41,7 @@ function Rule({ rule, count, act }) {
 }
 
 export function Rules() {
-  const [found, setFound] = useState({ points: [], rules: [], tag: "" });
+  const [found, setFound] = useState({ points: [], rules: [], warnings: [], tag: "" });
   const [point, setPoint] = useState("");
   const [value, setValue] = useState("");
   const [steps, setSteps] = useState(null);
@@ -74,6 +74,7 @@ export function Rules() {
     <div class="columns"><section><h2>${t("Points")}</h2><table><thead><tr>${["name", "space", "address", "type", "value"].map((one) => html`<th scope="col">${t(one)}</th>`)}</tr></thead>
       <tbody>${found.points.map((one) => html`<tr key=${one.name}><th scope="row" title=${one.description}>${one.name}</th><td>${one.space}</td><td>${one.address}</td><td>${one.type}</td><td>${one.value} ${one.unit}</td></tr>`)}</tbody></table></section>
     <section><h2>${t("Rules")}</h2><ul class="tree">${found.rules.map((one) => html`<${Rule} key=${one.place.join()} rule=${one} count=${found.rules.length} act=${act} />`)}</ul>
+      ${found.warnings.map((one) => html`<p class="warning">${one.path}: ${one.message}</p>`)}
       ${isAdmin.value && html`<p class="bar"><button onClick=${() => setEditing({ place: [found.rules.length], settings: {} })}>${t("Add a rule")}</button>
         <button onClick=${() => setEditing({ place: [found.rules.length], settings: { folder: "" } })}>${t("Add a folder")}</button></p>`}</section></div>
     ${editing && html`<${RuleEditor} rule=${editing} tag=${found.tag} points=${found.points} close=${() => { setEditing(null); read(); }} />`}`;
