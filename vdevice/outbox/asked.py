@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from vdevice.errors import OutboxFailingError
+from vdevice.errors import OutboxFailingError, OutboxLateError
 from vdevice.outbox.messages import Put, Request
 
 log = structlog.get_logger()
@@ -48,18 +48,14 @@ def answer(asked: Asked, raw: Any) -> None:  # noqa: ANN401 (each request has it
 def refuse(asked: Asked, reason: str) -> None:
     """Fail one request that cannot be done, with an outbox that is as good as it was."""
     _call_done(asked, None)
-    _fail(asked.future, f"the outbox cannot do this ({reason})")
+    _fail(asked.future, OutboxFailingError(f"the outbox cannot do this ({reason})"))
 
 
-def lose(asked: Asked, reason: str) -> None:
-    """Fail a request because the outbox fails."""
+def lose(asked: Asked, reason: str, *, may_be_done: bool) -> None:
+    """Fail a request because the outbox fails; where it may be done all the same, with OutboxLateError."""
     _call_done(asked, None)
-    fail_late(asked, reason)
-
-
-def fail_late(asked: Asked, reason: str) -> None:
-    """Let nobody wait any longer for a request that may still be done."""
-    _fail(asked.future, f"the outbox cannot be written ({reason}); see the disk it is on")
+    kind = OutboxLateError if may_be_done else OutboxFailingError
+    _fail(asked.future, kind(f"the outbox cannot be written ({reason}); see the disk it is on"))
 
 
 def _call_done(asked: Asked, result: Any) -> None:  # noqa: ANN401 (as `answer`)
@@ -71,8 +67,8 @@ def _call_done(asked: Asked, result: Any) -> None:  # noqa: ANN401 (as `answer`)
             log.exception("internal error", request=asked.kind.__name__)
 
 
-def _fail(future: asyncio.Future[Any], text: str) -> None:
+def _fail(future: asyncio.Future[Any], error: OutboxFailingError) -> None:
     if not future.done():
-        future.set_exception(OutboxFailingError(text))
+        future.set_exception(error)
         # A future that nobody waits for any more (a client that left) is no error of its own.
         future.exception()

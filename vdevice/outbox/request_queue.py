@@ -79,13 +79,13 @@ class RequestQueue(Generic[R]):
         self._sent_at = now
         return [self._sent.popleft() for _ in range(count)]
 
-    def take_late(self, now: float, limit: float) -> tuple[list[R], list[R]]:
-        """Return what was asked for `limit` seconds ago or earlier: the unsent, taken out, and the sent, which stay."""
-        unsent = []
+    def take_late(self, now: float, limit: float) -> list[R]:
+        """Take out what was asked for `limit` seconds ago or earlier and was not sent."""
+        late = []
         for waiting in (self._others, self._puts):
             while waiting and now - waiting[0].asked_at >= limit:
-                unsent.append(waiting.popleft())
-        return unsent, [request for request in self._sent if now - request.asked_at >= limit]
+                late.append(waiting.popleft())
+        return late
 
     def is_stuck(self, now: float) -> bool:
         """Tell whether the writer takes longer for its batch than any of its requests may take."""
@@ -96,9 +96,9 @@ class RequestQueue(Generic[R]):
         oldest = [waiting[0].asked_at for waiting in (self._sent, self._others, self._puts) if waiting]
         return now - min(oldest) if oldest else 0.0
 
-    def clear(self) -> list[R]:
-        """Take out all requests: their writer is gone."""
-        lost = [*self._sent, *self._others, *self._puts]
+    def clear(self) -> tuple[list[R], list[R]]:
+        """Take out all requests, as their writer is gone; return the sent, which may be done, and the unsent."""
+        sent, unsent = list(self._sent), [*self._others, *self._puts]
         for waiting in (self._sent, self._others, self._puts):
             waiting.clear()
-        return lost
+        return sent, unsent

@@ -19,7 +19,7 @@ import structlog
 
 from vdevice.errors import VdeviceError
 from vdevice.outbox import messages
-from vdevice.outbox.asked import Asked, answer, fail_late, lose, refuse
+from vdevice.outbox.asked import Asked, answer, lose, refuse
 from vdevice.outbox.messages import FailWaiting, Probe, Reply, Request, Shift
 from vdevice.outbox.request_queue import OutOfTurnError, RequestQueue
 
@@ -44,8 +44,6 @@ LATE_TIMER_SECONDS = 0.25
 # The writer imports what this process would, and nothing from the folder that it is started in.
 _WRITER = "import sys; sys.path[:] = sys.argv[5:]; from vdevice.outbox.writer import main; main(*sys.argv[1:5])"
 
-MAYBE = "and may have stored what it was sent"
-
 _ENCODE_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 log = structlog.get_logger()
@@ -59,8 +57,8 @@ def limit_of(answer_timeout: float) -> float:
 class WriterClient(asyncio.SubprocessProtocol):
     """One writer process and the pipes to it.
 
-    `on_commit` gets None for each commit that was done, else why it was not. `limit` is in seconds: an older request fails, and
-    with it the writer, unless that answers others meanwhile.
+    `on_commit` gets None for each commit that was done, else why it was not. `limit` is in seconds: an older request fails
+    that was not sent, and a writer that answers nothing for so long is killed.
     """
 
     def __init__(self, on_commit: Callable[[str | None], None], limit: float) -> None:
@@ -148,7 +146,7 @@ class WriterClient(asyncio.SubprocessProtocol):
     ) -> asyncio.Future[Any]:
         """Ask for something; `done` takes the result, None where there is none, before the future does.
 
-        The future raises OutboxFailingError, at the latest after `limit` seconds; then the request may be done all the same.
+        The future raises OutboxFailingError; OutboxLateError where the writer ended before it said what became of the request.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         # Encoded before it counts as asked: what cannot be encoded fails alone.
@@ -198,15 +196,11 @@ class WriterClient(asyncio.SubprocessProtocol):
             self._timer = self._loop.call_later(LATE_TIMER_SECONDS, self._look, now + LATE_TIMER_SECONDS)
             return
         if self._queue.is_stuck(now):
-            self._give_up(f"its writer has not answered for {self._queue.age(now):.1f} s, {MAYBE}")
+            self._give_up(f"its writer has not answered for {self._queue.age(now):.1f} s")
             return
-        unsent, sent = self._queue.take_late(now, self.limit)
-        self._fail(unsent, f"it was busy for {self.limit:g} s")
-        late = [asked for asked in sent if not asked.future.done()]
-        for asked in late:
-            # It may still be stored, and is counted then; but nobody waits any longer.
-            fail_late(asked, f"no answer for {self.limit:g} s, {MAYBE}")
-        if late:
+        self._fail(self._queue.take_late(now, self.limit), f"its writer was busy for {self.limit:g} s")
+        if self._queue.age(now) >= self.limit:
+            # What was sent may be stored yet. Whoever cannot wait for it has a deadline of its own.
             self._call(self._on_commit, "no answer")
         if self._queue and self._timer is None:
             wait = max(self.limit - self.age(), LATE_TIMER_SECONDS / 2)
@@ -289,13 +283,15 @@ class WriterClient(asyncio.SubprocessProtocol):
             self._timer = None
         self._process = None
         log.error("the outbox's writer is gone", reason=reason)
-        self._fail(self._queue.clear(), reason)
+        sent, unsent = self._queue.clear()
+        self._fail(sent, f"{reason}; the message may have been stored all the same", may_be_done=True)
+        self._fail(unsent, reason)
 
-    def _fail(self, lost: list[Asked], reason: str) -> None:
+    def _fail(self, lost: list[Asked], reason: str, *, may_be_done: bool = False) -> None:
         if lost:
             self._call(self._on_commit, reason)
         for asked in lost:
-            lose(asked, reason)
+            lose(asked, reason, may_be_done=may_be_done)
 
     @staticmethod
     def _call(callback: Callable[[str | None], None], reason: str | None) -> None:
