@@ -17,7 +17,7 @@ from vdevice.model import TARGETS, ErrorCode, Outcome, TargetStatus, Verdict
 SLOW_SECONDS = 2.0
 """Seconds that a Modbus request may be without its response before the device is not healthy."""
 
-LATE_SECONDS = 30.0
+LATE_SECONDS = 10.0
 """Seconds for which a request that was answered 04 because of time is shown, unless another one is stored meanwhile."""
 
 TRIES = 5000

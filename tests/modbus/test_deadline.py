@@ -1,6 +1,7 @@
 """Whatever holds a request up or fails inside, it is answered in time, and nothing is left of it but a line in the log."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -224,6 +225,24 @@ async def test_an_error_that_nobody_expects_is_04_and_undone(
         assert len(recorder.requests) == (2 if pdu == count(5) else 1)
 
 
+async def test_an_error_while_a_text_is_read_leaves_it_staged(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object) -> str:
+        raise Unforeseen
+
+    commit = '[targets.10]\nmethod = "post-raw"\nurl = "{url}/10"\npayload = "$VALUE"\ncompletion = "commit"\n'
+    async with device(toml(recorder) + commit.format(url=recorder.url), tmp_path) as app, peer(app.address) as plc:
+        for first, last in ((fc16(8000, "abcd"), fc16(8002, "ef\0")), (fc16(10_000, "abcdef"), fc16(10_900, b"\0\6"))):
+            assert (await plc.ask(first))[0] == 16
+            with monkeypatch.context() as patched:
+                patched.setattr("vdevice.registers.text.decode_ordered", broken)
+                assert await plc.ask(last) == b"\x90\4"
+            assert (await plc.ask(last))[0] == 16
+        await recorder.wait(2)
+        assert recorder.bodies() == [b"abcdef", b"abcdef"]
+
+
 async def test_an_error_while_the_answer_is_made_is_04(
     recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,36 +257,48 @@ async def test_an_error_while_the_answer_is_made_is_04(
         assert (await plc.ask(read(4, 0, 1)))[0] == 4
 
 
-@pytest.fixture
-def stopped() -> Iterator[Callable[[App], None]]:
-    """Stop the outbox's writer as a disk that hangs would; let it go on after the test."""
-    pids: list[int] = []
+class Stopped:
+    """Writers that were stopped as a disk that hangs would stop them."""
 
-    def stop(app: App) -> None:
+    def __init__(self) -> None:
+        self.pids: list[int] = []
+
+    def stop(self, app: App) -> None:
         assert isinstance(app.outbox, SqliteOutbox)
         assert app.outbox.writer_pid
-        pids.append(app.outbox.writer_pid)
-        os.kill(pids[-1], signal.SIGSTOP)
+        self.pids.append(app.outbox.writer_pid)
+        os.kill(self.pids[-1], signal.SIGSTOP)
 
-    yield stop
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGCONT)
-        except ProcessLookupError:
-            continue
+    def go_on(self) -> None:
+        for pid in self.pids:
+            # The device may have ended it meanwhile.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self.pids.clear()
+
+
+@pytest.fixture
+def writers() -> Iterator[Stopped]:
+    """Let what a test stopped go on after it."""
+    stopped = Stopped()
+    yield stopped
+    stopped.go_on()
 
 
 async def test_a_writer_that_hangs_costs_no_request_its_answer(
-    recorder: Recorder, tmp_path: Path, stopped: Callable[[App], None]
+    recorder: Recorder, tmp_path: Path, writers: Stopped
 ) -> None:
     async with device(toml(recorder), tmp_path) as app, peer(app.address) as plc:
-        stopped(app)
+        writers.stop(app)
         answer, seconds = await timed(plc, fc16(7000, "x"))
         assert answer == b"\x90\4"
         assert seconds <= TIMEOUT + SLACK
         assert not app.board.healthy
-        os.kill(app.outbox.writer_pid or 0, signal.SIGCONT)  # type: ignore[attr-defined]
-        await until(lambda: app.board.answering or not app.board.outbox_failing, 20)
+        writers.go_on()
+        async with asyncio.timeout(20):
+            while (await plc.ask(fc16(7000, "x")))[0] != 16:
+                await asyncio.sleep(0.05)
+        await until(lambda: app.board.healthy)
 
 
 async def test_a_broker_that_is_silent_costs_no_request_its_answer(

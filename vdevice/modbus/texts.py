@@ -3,8 +3,9 @@
 It refuses what is no text, counts and logs that, and knows no outbox.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pymodbus.constants import ExcCodes
@@ -46,6 +47,18 @@ class IdleText(NamedTuple):
     target: int
     value: str
     client: str
+
+
+@contextlib.contextmanager
+def _undone(undo: Callable[[], None]) -> Iterator[None]:
+    """Take a text back to its stage where an error comes up that nobody expected; what is refused stays refused."""
+    try:
+        yield
+    except Refused:
+        raise
+    except BaseException:
+        undo()
+        raise
 
 
 class Texts:
@@ -101,9 +114,11 @@ class Texts:
             self._tell_thrown_away()
         if whole is None:
             return None
-        # The whole array, where it came at once: what stands behind the end tells more than the text.
-        registers = data if offset == 0 else _registers(whole, rules.coding)
-        return self._whole(target.number, whole, registers, client, self._restoring(key, whole))
+        undo = self._restoring(key, whole)
+        with _undone(undo):
+            # The whole array, where it came at once: what stands behind the end tells more than the text.
+            registers = data if offset == 0 else _registers(whole, rules.coding)
+            return self._whole(target.number, whole, registers, client, undo)
 
     def commit(self, target: Target, length: int, client: Client) -> Whole:
         """Take a write of the commit register. Raises Refused."""
@@ -117,8 +132,10 @@ class Texts:
             raise self._not_text(target.number, client.name, error) from None
         finally:
             self._tell_thrown_away()
-        registers = _registers(data, rules.coding)
-        return self._whole(target.number, data, registers, client, self._restoring(key, data))
+        undo = self._restoring(key, data)
+        with _undone(undo):
+            registers = _registers(data, rules.coding)
+            return self._whole(target.number, data, registers, client, undo)
 
     def due(self, now: float) -> list[IdleText]:
         """Return the idle texts whose time has come, in the order in which it came."""
