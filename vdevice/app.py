@@ -32,6 +32,7 @@ from vdevice.modbus.unit import Unit
 from vdevice.model import Stored
 from vdevice.outbox.api import Role, open_outbox
 from vdevice.reloading import Reloader
+from vdevice.running import noted
 from vdevice.web.history import SAMPLES, keep
 from vdevice.web.server import Page
 from vdevice.web.views import Moment
@@ -199,7 +200,7 @@ async def run(path: Path, role: Role = "all", ready: Callable[[App], None] | Non
     gc.set_threshold(GARBAGE)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    with _signals(loop, stop, app):
+    with _signals(loop, stop, app), noted(path, app.config):
         async with app.running():
             if ready:
                 ready(app)

@@ -11,8 +11,7 @@ import msgspec
 from cyclopts import Parameter
 
 from vdevice import logs
-from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, console
-from vdevice.config import load
+from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, console, load_beside
 from vdevice.config.load import outbox_of
 from vdevice.errors import VdeviceError
 from vdevice.outbox import archive, files, snapshot
@@ -26,7 +25,7 @@ def backup(
 ) -> None:
     """Write config and outbox to FILE, also while a device runs; secrets of the config are left out."""
     logs.configure(quiet=True)
-    loaded, text = load(config), config.read_text("utf-8")
+    loaded, text = load_beside(config), config.read_text("utf-8")
     if file.exists():
         raise VdeviceError(f"{file} cannot be written (it is there already); name another file")
     # A half of a backup must not be taken for one, however this process ends: it gets its name when it is whole.

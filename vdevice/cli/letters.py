@@ -12,7 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vdevice import logs
-from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, Json, console, new_table, print_json, write_utf8
+from vdevice.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigPath,
+    Json,
+    console,
+    load_beside,
+    new_table,
+    print_json,
+    write_utf8,
+)
 from vdevice.config import load
 from vdevice.config.load import with_outbox
 from vdevice.errors import VdeviceError
@@ -141,7 +150,7 @@ def discard(
 @app.command
 def set_aside(*, config: ConfigPath = DEFAULT_CONFIG) -> None:
     """Keep a damaged outbox under another name, while no device runs; the next run begins a new one."""
-    loaded = load(config)
+    loaded = load_beside(config)
     file = loaded.outbox_file
     if loaded.outbox.is_nats or not file.exists():
         raise VdeviceError(f"there is no outbox file to set aside ({loaded.outbox.url})")
@@ -162,7 +171,7 @@ def move_(
 ) -> None:
     """Carry what waits, dead letters and counters over to another outbox, while no device runs; repeat it if it was stopped."""
     logs.configure(quiet=True)
-    source = load(config)
+    source = load_beside(config)
     destination = load(Path(to)) if to.endswith(".toml") else with_outbox(source, to)
     if destination.outbox.url == source.outbox.url:
         raise VdeviceError(f"{source.outbox.url} is the outbox itself; name another one with --to")
@@ -186,7 +195,7 @@ def _progress() -> Progress:
 
 def _opened(config: Path) -> AbstractContextManager[Letters]:
     logs.configure(quiet=True)
-    return open_letters(load(config))
+    return open_letters(load_beside(config))
 
 
 def _check_choice(events: Sequence[str], *filters: object, everything: bool) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from vdevice.config import Config, Target, load
 from vdevice.errors import ConfigError, Problem
+from vdevice.running import as_running
 
 ConfigPath = Annotated[Path, Parameter(name="--config", env_var="VDEVICE_CONFIG", help="The config file.")]
 TargetNumber = Annotated[int, Parameter(validator=Number(gte=1, lte=64), help="Number of the target, 1 to 64.")]
@@ -55,6 +56,19 @@ def find_target(config: Config, number: int) -> Target:
             [Problem(f"targets.{number}", f"is not configured (configured: {known}); add [targets.{number}]")]
         )
     return config.targets[number]
+
+
+def load_beside(path: Path) -> Config:
+    """Return the config for a command that works on the outbox: with the one of the running device, if one runs.
+
+    Raises ConfigError.
+    """
+    config = load(path)
+    running = as_running(path, config)
+    if (running.outbox.url, running.device.id) != (config.outbox.url, config.device.id):
+        # Its URL may hold a password.
+        sys.stderr.write("the running device uses another outbox until it is restarted; so does this command\n")
+    return running
 
 
 def load_if_there(path: Path) -> Config | None:
