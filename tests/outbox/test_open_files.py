@@ -144,7 +144,7 @@ async def test_what_lay_in_its_place_is_kept(tmp_path: Path) -> None:
     assert values(tmp_path / NAME) == ["ours", "ours too"]
 
 
-async def test_a_renamed_folder_is_waited_for(tmp_path: Path) -> None:
+async def test_a_renamed_folder_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "data").mkdir()
     async with opened(tmp_path) as outbox:
         await outbox.put([event_of("before")])
@@ -155,6 +155,7 @@ async def test_a_renamed_folder_is_waited_for(tmp_path: Path) -> None:
         with pytest.raises(OutboxFailingError, match="away"):
             await outbox.probe()
         assert outbox._board.outbox_failing
+        assert "bring it back" in capsys.readouterr().out, "the log says what to do, also where nobody writes"
         with pytest.raises(OutboxFailingError):
             await outbox.put([event_of("refused")])
         assert not (tmp_path / "data").exists()

@@ -46,6 +46,7 @@ class SqliteOutbox:
         self._limit = limit_of(answer_timeout)
         self._write_probe_at = 0.0
         self._is_told_of_all = True
+        self._failure: str | None = None
         self.on_stored: Callable[[list[Stored]], None] = lambda _stored: None
         self.on_outside_change: Callable[[], None] = lambda: None
         self._offer: Callable[[list[Stored]], None] = lambda _stored: None
@@ -192,7 +193,13 @@ class SqliteOutbox:
         return rows
 
     def _told(self, failure: str | None) -> None:
-        """Show whether the last commit was done."""
+        """Show whether the last commit was done, and log when that changes."""
+        if failure != self._failure:
+            if failure is None:
+                log.warning("the outbox works again")
+            else:
+                log.error("the outbox fails", reason=failure)
+            self._failure = failure
         self._board.outbox_failing = failure is not None
         if failure is None:
             self._board.outbox_good_until = time.monotonic() + self._limit + SILENCE_SECONDS

@@ -57,6 +57,7 @@ class Writer:
         self._log_watch = LogWatch(file)
         self._away_until = 0.0
         """While the outbox is not at its path: when to try next to bring it back, by the monotonic clock."""
+        self._away_because = ""
 
     def open(self) -> sqlite3.Connection:
         """Open the outbox, if it is not open. Raises VdeviceError."""
@@ -151,6 +152,8 @@ class Writer:
             return
         if self._files.away():
             self._away_until = self._away_until or time.monotonic()
+            if isinstance(error, AwayError):
+                self._away_because = str(error)
             # Something may be stored that the device was told is not.
             self._remembered = Remembered(self._remembered.digests, None)
         else:
@@ -163,7 +166,7 @@ class Writer:
             self._away_until = 0.0
             return
         if time.monotonic() < self._away_until:
-            raise AwayError(f"{name} is away")
+            raise AwayError(self._away_because or f"{name} was taken away")
         self._away_until = time.monotonic() + BRING_BACK_SECONDS
         self._files.make_folder()
         # Unless another device has begun a new outbox there meanwhile.

@@ -96,7 +96,8 @@ class WriterClient(asyncio.SubprocessProtocol):
             raise VdeviceError(
                 f"the outbox's writer cannot be started ({error.strerror}); see the system's limits"
             ) from None
-        with contextlib.ExitStack() as stack:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.gone)
             stack.callback(_kill, process)
             try:
                 async with asyncio.timeout(START_SECONDS):
