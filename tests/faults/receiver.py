@@ -119,25 +119,26 @@ class Receiver:
     @contextlib.asynccontextmanager
     async def serve(self, tls: ssl.SSLContext | None = None) -> AsyncIterator["Receiver"]:
         """Listen while the block runs, on the port of the time before where there was one."""
-        async with asyncio.TaskGroup() as clients:
-            tasks: set[asyncio.Task[None]] = set()
+        tasks: set[asyncio.Task[None]] = set()
 
-            def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                task = clients.create_task(self._client(reader, writer))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+        def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._client(reader, writer))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
-            server = await asyncio.start_server(begin, "127.0.0.1", self.port, ssl=tls)
-            self.port = server.sockets[0].getsockname()[1]
-            try:
-                yield self
-            finally:
-                server.close()
-                for writer in list(self._connections):
-                    writer.transport.abort()
-                for task in tasks:
-                    # Who sleeps between two bytes, too.
-                    task.cancel()
+        server = await asyncio.start_server(begin, "127.0.0.1", self.port, ssl=tls)
+        self.port = server.sockets[0].getsockname()[1]
+        # No TaskGroup: it would wrap what fails inside the block once for each receiver.
+        try:
+            yield self
+        finally:
+            server.close()
+            for writer in list(self._connections):
+                writer.transport.abort()
+            for task in tasks:
+                # Who sleeps between two bytes, too.
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
