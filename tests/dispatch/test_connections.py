@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import socket
 
 import pytest
 
@@ -121,3 +123,41 @@ async def test_what_is_denied_from_now_on_is_not_sent_on_a_connection_from_befor
     with pytest.raises(DeniedError):
         await ask(pool, recorder)
     assert len(recorder.requests) == 2
+
+
+async def test_what_came_apart_is_acknowledged_at_once(recorder: Recorder) -> None:
+    pool = Connections()
+    for _ in range(20):
+        await ask(pool, recorder)
+    recorder.reply = lambda _n: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+    asking = asyncio.create_task(ask(pool, recorder))
+    await recorder.wait(21)
+    (kept,) = [one for one in gc.get_objects() if isinstance(one, connection.Connection) and one.usable]
+    await until(lambda: bool(kept._reader._status))
+    # Linux says 0 while it delays its acknowledgements: from the second request on, until it has waited its 40 ms.
+    assert kept._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+    for writer in recorder._writers:
+        writer.write(b"ok")
+    assert (await asking).body == b"ok"
+    pool.close()
+
+
+async def test_a_response_before_the_request_was_read_ends_the_connection() -> None:
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(200, "no need to read on"))
+        await responded.wait()
+        writer.transport.abort()
+        ended.set()
+
+    responded, ended = asyncio.Event(), asyncio.Event()
+    async with await asyncio.start_server(client, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        pool = Connections()
+        body = b"x" * 50_000_000
+        request = Request("POST", f"http://127.0.0.1:{port}/", [("Content-Length", str(len(body)))], body)
+        response = await pool.send(request, None, asyncio.get_running_loop().time() + 10)
+        assert (response.status, response.body) == (200, b"no need to read on")
+        assert not pool._idle
+        responded.set()
+        await ended.wait()

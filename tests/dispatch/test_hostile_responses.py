@@ -59,7 +59,7 @@ def result(pieces: list[bytes]) -> tuple[int, bytes] | str:
     return response.status, response.body
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**64), st.lists(st.integers(0, 2**20), max_size=6))
 def test_any_split_of_any_response_gives_the_same(seed: int, cuts: list[int]) -> None:
     stream = draw(random.Random(seed))
@@ -71,6 +71,34 @@ def test_any_split_of_any_response_gives_the_same(seed: int, cuts: list[int]) ->
             assert split[0] == whole[0]
     if _ACCEPTED.match(stream):
         assert split != "none"
+
+
+def clean(chance: random.Random) -> bytes:
+    """Return a response as it should be, now and then with something behind it."""
+    body = chance.randbytes(chance.randrange(50))
+    if chance.random() < 0.5:
+        stream = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    else:
+        chunk = b"%x\r\n" % len(body) + body + b"\r\n" if body else b""
+        stream = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk + b"0\r\n\r\n"
+    return stream + chance.choice([b"", b"", b"\r\n", stream, b"x"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**64), st.booleans())
+def test_only_a_response_that_ends_with_the_last_byte_leaves_its_connection_usable(seed: int, drawn: bool) -> None:  # noqa: FBT001
+    chance = random.Random(seed)
+    stream = draw(chance) if drawn else clean(chance)
+    with contextlib.suppress(ResponseError):
+        response = ResponseReader().feed(stream)
+        if response and response.reusable:
+            assert not response.note
+            before = ResponseReader().feed(stream[:-1])
+            # Line breaks behind it are left out before the next one, and harm nothing.
+            assert before is None or not before.reusable or stream.endswith((b"\r", b"\n"))
+            more = ResponseReader().feed(stream + b"x")
+            assert more is not None
+            assert not more.reusable
 
 
 @pytest.mark.parametrize(
@@ -94,6 +122,7 @@ def test_a_response_that_closes_at_any_byte_counts_from_its_status_on() -> None:
             assert found == "none" if end < known else found[0] == 200, stream[:end]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 C\n\n"]))
 def test_noise_is_a_response_or_none(noise: bytes, prefix: bytes) -> None:
     found = result([prefix + noise])
@@ -101,6 +130,7 @@ def test_noise_is_a_response_or_none(noise: bytes, prefix: bytes) -> None:
         assert found[0] == 200
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2_000), st.text(max_size=20) | st.sampled_from(["gzip", "deflate", "gzip, gzip", "br"]))
 def test_any_coding_of_any_bytes_is_bounded(body: bytes, coding: str) -> None:
     assert len(decoded(body, coding, 100)[0]) <= max(100, len(body))

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import cast
 
-from vdevice.dispatch.http1 import Response, ResponseError, ResponseReader
+from vdevice.dispatch.http1 import Response, ResponseError, ResponseReader, what_it_is
 
 IDLE = 15.0
 """Seconds that an unused connection is kept."""
@@ -86,8 +86,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read the response; bytes that nobody asked for end the connection."""
         if not self._waiting():
-            self._note_late()
-            self._fail(ResponseError("the server spoke before it was asked, so what it speaks is not HTTP"))
+            self._note_late(data)
+            words = what_it_is(data) or "the server spoke before it was asked, so what it speaks is not HTTP"
+            self._fail(ResponseError(words))
             return
         try:
             response = self._reader.feed(data)
@@ -111,13 +112,15 @@ class Connection(asyncio.Protocol):
             return False
         if not self._readable(0):
             return True
-        with contextlib.suppress(OSError):
-            if self._socket.recv(1, socket.MSG_PEEK):
-                self._note_late()
+        # Below TLS it may as well be a ticket, or the end of the connection, which nobody can tell from outside.
+        if self._transport.get_extra_info("sslcontext") is None:
+            with contextlib.suppress(OSError):
+                self._note_late(self._socket.recv(1024, socket.MSG_PEEK))
         return False
 
-    def _note_late(self) -> None:
-        if not self._is_new and self._loop.time() - self._finished_at < LATE:
+    def _note_late(self, data: bytes) -> None:
+        # Some servers write a line break behind a body.
+        if data.strip(b"\r\n") and not self._is_new and self._loop.time() - self._finished_at < LATE:
             self._on_late()
 
     async def send(self, data: bytes, deadline: float) -> Response:

@@ -58,6 +58,10 @@ _CERTIFICATE = {
 }
 
 
+class CertificateFileError(OSError):
+    """A file of a target's TLS settings that cannot be used."""
+
+
 def failure(error: Exception) -> Outcome:
     """Return what it means that no response came."""
     match error:
@@ -68,6 +72,8 @@ def failure(error: Exception) -> Outcome:
             code, text = ErrorCode.DNS, "the name of the host is not resolved"
         case ssl.SSLError() | aiohttp.ClientSSLError():
             code, text = ErrorCode.TLS, _tls(error)
+        case CertificateFileError():
+            code, text = ErrorCode.TLS, "tls_ca, tls_cert or tls_key cannot be read, or is no certificate"
         case HandshakeError():
             code, text = ErrorCode.TLS, f"TLS: {_HANDSHAKE['UNEXPECTED_EOF_WHILE_READING']}"
         case aiohttp.ClientHttpProxyError():

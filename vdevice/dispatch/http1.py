@@ -128,7 +128,7 @@ class ResponseReader:
         status = self._status or (self._repair or HeadRepair.of(seen)).status
         if status in FINAL:
             return Response(status, self._headers, b"".join(self._body)[:MOST_BODY], reusable=False, note=why)
-        raise ResponseError(_what_it_is(seen) or why)
+        raise ResponseError(what_it_is(seen) or why)
 
     # What httptools calls.
 
@@ -179,7 +179,7 @@ def checked(response: Response) -> Response:
     raise ResponseError(f"{response.status} is no HTTP status: they go from 100 to 599")
 
 
-def _what_it_is(seen: bytes) -> str:
+def what_it_is(seen: bytes) -> str:
     """Return in words what else a server speaks that does not speak HTTP/1.1; empty where that is not known."""
     # RFC 9113, 4.1: length, type, flags, stream 0.
     if len(seen) >= 9 and seen[3] in _FRAME_TYPES and seen[5:9] == bytes(4):

@@ -20,7 +20,7 @@ from vdevice.dispatch import redirects
 from vdevice.dispatch.connection import ClosedError
 from vdevice.dispatch.connections import Connections, UnsendableError
 from vdevice.dispatch.content_coding import decoded
-from vdevice.dispatch.failure import failure
+from vdevice.dispatch.failure import CertificateFileError, failure
 from vdevice.dispatch.http1 import BROKE_OFF, MOST_BODY, TOO_LATE, Response, ResponseError, checked
 from vdevice.errors import StalledError
 from vdevice.model import ErrorCode, Outcome, Verdict
@@ -95,7 +95,7 @@ class Sender:
         text = f"{outcome.text} (redirected to {leads})" if leads else outcome.text
         if accepted:
             # The server has taken the message: sending it again would deliver it twice.
-            text = f"HTTP 303: the message was accepted, but its result was not fetched: {text}"
+            text = f"HTTP 303: the message was accepted; its result: {text}"
             outcome = msgspec.structs.replace(outcome, verdict=Verdict.GIVE_UP, retry_after=None)
         return headers, msgspec.structs.replace(outcome, text=text)
 
@@ -208,16 +208,19 @@ def judged(target: Target, response: Response) -> Outcome:
 
 
 def tls_context(target: Target) -> ssl.SSLContext:
-    """Return how TLS is spoken with a target: version 1.2 or newer, certificates checked. Raises OSError for a file."""
-    for file in (target.tls_ca, target.tls_cert, target.tls_key):
-        if file and not file.is_file():
-            raise FileNotFoundError(errno.ENOENT, f"{file.name} is not there, or is not a regular file")
-    context = ssl.create_default_context(cafile=str(target.tls_ca) if target.tls_ca else None)
+    """Return how TLS is spoken with a target: 1.2 or newer, certificates checked. Raises CertificateFileError."""
+    try:
+        for file in (target.tls_ca, target.tls_cert, target.tls_key):
+            if file and not file.is_file():
+                raise FileNotFoundError(errno.ENOENT, f"{file.name} is not there, or is not a regular file")
+        context = ssl.create_default_context(cafile=str(target.tls_ca) if target.tls_ca else None)
+        if target.tls_cert:
+            context.load_cert_chain(target.tls_cert, target.tls_key)
+    except OSError as error:
+        raise CertificateFileError(str(error)) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A server that speaks HTTP/2 only says so in the handshake.
     context.set_alpn_protocols(["http/1.1"])
-    if target.tls_cert:
-        context.load_cert_chain(target.tls_cert, target.tls_key)
     return context
 
 
