@@ -7,7 +7,7 @@ short form, `python -m tools.soak.faults` in its long one.
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.faults import disk, files, hostile, kills, outbox, surroundings
+from tests.faults import disk, files, hostile, kills, nats, outbox, surroundings
 from tests.faults.plant import Row
 
 Fault = Callable[[Path, int], Awaitable[Row]]
@@ -26,6 +26,9 @@ FAULTS: dict[str, Fault] = {
         outbox.stop_the_writer,
         outbox.orphan_the_writer,
         outbox.delete_the_file,
+        nats.restore_an_older_store,
+        nats.pause_a_dispatcher,
+        nats.move_there_and_back,
         disk.fill_the_disk,
         disk.break_the_disk,
         surroundings.set_the_clock,
