@@ -17,7 +17,10 @@ def take(config: Config, file: Path) -> None:
         _take_from_nats(config, file)
         return
     with database.opened(config.outbox_file, create=False) as source:
-        files.copy(source, file)
+        try:
+            files.copy(source, file)
+        except OSError as error:
+            raise VdeviceError(f"{file.name} cannot be written ({error.strerror}); see its disk") from None
 
 
 def _take_from_nats(config: Config, file: Path) -> None:
