@@ -108,3 +108,23 @@ async def test_a_config_that_cannot_be_applied_leaves_the_one_of_before(
     assert not await reloader.reload()
     assert [set(config.targets) for config in applied] == [{8}, {7}]
     assert "cannot be applied" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [RecursionError, MemoryError, ValueError, OSError, KeyError])
+async def test_whatever_reading_or_checking_raises_refuses_the_config_with_a_traceback(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_text: str, _folder: Path) -> Config:
+        raise error
+
+    monkeypatch.setattr(reloading, "EVERY_SECONDS", 0.05)
+    async with device(target(7, "http://127.0.0.1:9"), tmp_path) as app, peer(app.address) as plc:
+        assert app.path
+        monkeypatch.setattr(reloading, "parse", broken)
+        app.path.write_text(app.path.read_text() + "# changed")
+        await until(lambda: "config refused" in capsys.readouterr().out)
+        assert (await plc.ask(fc16(7000, "goes on")))[0] == 16
+        assert not await app.reload()
+        assert "Traceback" in capsys.readouterr().out
+        monkeypatch.undo()
+        assert await app.reload()

@@ -144,6 +144,9 @@ class Reloader:
             except StalledError as error:
                 self._refuse([Problem("", str(error))])
                 continue
+            except Exception:
+                log.exception("looking at the files of the config failed")
+                continue
             if (self._changes.settled(seen) or asked) and await self._taken(sure=False) is Taken.REFUSED:
                 self._changes.took(seen)
 
@@ -163,6 +166,10 @@ class Reloader:
             except StalledError as error:
                 self._refuse([Problem("", str(error))])
                 return Taken.LATER
+            except Exception:
+                # A last line of defence: whatever a file holds, the device goes on with the config of before.
+                log.exception("config refused", path="", reason="it cannot be read or checked; please report this")
+                return Taken.REFUSED
             cut = [] if sure else self._cut(loaded.config)
             if cut:
                 self._refuse(cut)
@@ -175,6 +182,12 @@ class Reloader:
             for problem in problems:
                 log.error("config refused", path=problem.path, reason=problem.message)
         self._refused = problems
+
+    def _put_back(self) -> None:
+        try:
+            self._apply(self._config, None)
+        except Exception:
+            log.exception("the config of before cannot be applied; restart the device")
 
     def _cut(self, config: Config) -> list[Problem]:
         """Return the targets that are gone though messages wait for them, until that has been so for long enough."""
@@ -194,7 +207,7 @@ class Reloader:
         except Exception:
             # A last line of defence: whatever a config does to the device, the one of before goes on.
             log.exception("config refused", path="", reason="it cannot be applied; please report this")
-            self._apply(self._config, None)
+            self._put_back()
             return Taken.REFUSED
         for name, value in kept.items():
             log.warning("needs a restart", setting=name, until_then=value)

@@ -89,7 +89,7 @@ def toml(value: Any) -> str:
         case int() | float():
             return repr(value)
         case str():
-            return json.dumps(value.encode("utf-8", "replace").decode()).replace("\x7f", "\\u007f")
+            return json.dumps(value.encode("utf-8", "replace").decode(), ensure_ascii=False).replace("\x7f", "\\u007f")
         case list():
             return f"[{', '.join(map(toml, value))}]"
         case dict():

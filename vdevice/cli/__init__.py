@@ -11,7 +11,7 @@ import sys
 from cyclopts import App
 from rich.console import Console
 
-from vdevice import __version__, streams
+from vdevice import __version__, logs, streams
 from vdevice.clean import clean
 from vdevice.cli import access, backup, certs, decode, device, doctor, letters, rules, settings, targets
 from vdevice.errors import ConfigError, VdeviceError
@@ -50,6 +50,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal of another charset, or a file name that is no text, must not end a command in a traceback.
             stream.reconfigure(errors="backslashreplace")
+    # What a command's libraries and checks log belongs to standard error; `run` sets it up anew.
+    logs.configure(quiet=True)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         result = app(sys.argv[1:], result_action="return_value")

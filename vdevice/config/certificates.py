@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+from vdevice.config.guard import short
 from vdevice.config.schema import Outbox, Target, Tls
 from vdevice.config.secret import mark_of
 
@@ -46,7 +47,7 @@ def certificates(section: Target | Outbox) -> Iterator[tuple[str, str]]:
         file = getattr(section, key)
         if file is None:
             continue
-        if not file.is_file():
+        if not is_file(file):
             yield key, not_there(file)
         elif mark := mark_in(file):
             yield key, f"names {file.name!r}, which {mark}"
@@ -54,9 +55,17 @@ def certificates(section: Target | Outbox) -> Iterator[tuple[str, str]]:
         yield "tls_key", "goes with tls_cert; add it"
 
 
+def is_file(file: Path) -> bool:
+    """Tell whether a name leads to a regular file; also of a name that no file can have."""
+    try:
+        return file.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def not_there(file: Path) -> str:
     """Return what to say of a file that is missing."""
-    return f"names {file.name!r}, which is not there; a relative path starts at the config's folder"
+    return f"names {short(file.name)!r}, which is not there; a relative path starts at the config's folder"
 
 
 def mark_in(file: Path) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from vdevice.config.certificates import certificates
+from vdevice.config.guard import gather
 from vdevice.config.media import charset_of, grammar_of, is_charset, parameter
 from vdevice.config.schema import CHAT, IDLE_MS, Target
 from vdevice.errors import Problem
@@ -48,7 +49,10 @@ def check_target(target: Target) -> list[Problem]:
     """Return all that is wrong with a target whose single settings are right."""
     path = f"targets.{target.number}"
     checks = (_strings, _method, _url, _auth, _headers, _content, _tls)
-    return [Problem(f"{path}.{key}", message) for check in checks for key, message in check(target)]
+    problems: list[Problem] = []
+    for check in checks:
+        gather(path, problems, lambda check=check: check(target))  # type: ignore[misc]
+    return problems
 
 
 def _strings(target: Target) -> Iterator[tuple[str, str]]:

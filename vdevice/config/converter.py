@@ -12,7 +12,7 @@ from vdevice.config.schema import Point, Rule, Target
 from vdevice.errors import Problem
 from vdevice.model import POINTS, TARGETS
 
-TARGET = re.compile(r"target/([0-9]+)")
+TARGET = re.compile(r"target/([0-9]{1,9})")
 """A destination that is a target."""
 
 MOST_EFFECTS = 10_000

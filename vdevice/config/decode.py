@@ -7,10 +7,14 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
+from vdevice.config.guard import LONGEST_KEY, short
 from vdevice.config.secret import Secret, resolve
 from vdevice.errors import Problem
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+MOST_UNKNOWN = 20
+"""Keys of a table that are not settings, of which each gets a problem of its own."""
 
 
 def decode(
@@ -21,15 +25,20 @@ def decode(
     `path` is the table's own (`targets.7`); `given` are fields that do not come from the table, or their defaults.
     """
     values = dict(given or {})
-    problems = []
+    problems: list[Problem] = []
+    unknown = 0
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     own = {"number", "rules"}
     for key, value in raw.items():
         if key not in fields or key in own:
-            problems.append(Problem(f"{path}.{key}", _unknown(key, set(fields) - own)))
+            unknown += 1
+            if unknown <= MOST_UNKNOWN:
+                problems.append(Problem(f"{path}.{short(key)}", _unknown(key, set(fields) - own)))
             continue
         values[key], wrong = _convert(fields[key].type, value, f"{path}.{key}", folder)
         problems.extend(wrong)
+    if unknown > MOST_UNKNOWN:
+        problems.append(Problem(path, f"holds {unknown - MOST_UNKNOWN} more that are not settings; remove them"))
     for name, field in fields.items():
         if field.required and name not in values and name not in raw:
             problems.append(Problem(f"{path}.{name}", f"is missing; write {name} = …"))
@@ -38,7 +47,7 @@ def decode(
 
 def _convert(kind: Any, value: Any, path: str, folder: Path) -> tuple[Any, list[Problem]]:
     if get_origin(kind) is dict and isinstance(value, dict):
-        items = {key: _convert(get_args(kind)[1], item, f"{path}.{key}", folder) for key, item in value.items()}
+        items = {key: _convert(get_args(kind)[1], item, f"{path}.{short(key)}", folder) for key, item in value.items()}
         return {key: item for key, (item, _) in items.items()}, [p for _, wrong in items.values() for p in wrong]
     for choice in (kind, *get_args(kind)):
         if isinstance(value, dict) and isinstance(choice, type) and issubclass(choice, msgspec.Struct):
@@ -51,7 +60,7 @@ def _convert(kind: Any, value: Any, path: str, folder: Path) -> tuple[Any, list[
 
 
 def _unknown(key: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(key, known, n=1) if len(key) <= LONGEST_KEY else []
     return (
         f"is not a setting; did you mean {near[0]}?"
         if near
@@ -70,6 +79,8 @@ def _custom(kind: type, value: Any, folder: Path) -> Any:
         return resolve(value, folder)
     if not isinstance(value, str):
         raise ValueError(f"Expected `str`, got `{type(value).__name__}`")  # noqa: TRY004 (msgspec reports ValueError)
+    if kind is Path and "\0" in value:
+        raise ValueError("holds a NUL character, which no file name can")
     try:
         return kind(value)
     except zoneinfo.ZoneInfoNotFoundError:

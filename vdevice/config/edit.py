@@ -13,7 +13,7 @@ from typing import Any
 import tomlkit
 from tomlkit.items import InlineTable, Table
 
-from vdevice.config.load import tables
+from vdevice.config.load import number_of, tables
 from vdevice.config.redact import SECRETS
 from vdevice.config.schema import CHAT
 
@@ -55,7 +55,7 @@ def with_target(text: str, number: int, settings: Settings | None, source: int |
     if targets is None:
         targets = tomlkit.table(is_super_table=True)
         document["targets"] = targets
-    name = next((key for key in targets if key.isdigit() and int(key) == number), str(number))
+    name = next((key for key in targets if number_of(key) == number), str(number))
     if settings is None:
         targets.pop(name, None)
         return tomlkit.dumps(document)
@@ -83,7 +83,7 @@ def write(path: Path, text: str) -> None:
 def _raw(text: str, number: int) -> Settings | None:
     targets = tables(text).get("targets", {})
     for key, table in targets.items() if isinstance(targets, dict) else ():
-        if key.isdigit() and int(key) == number and isinstance(table, dict):
+        if number_of(key) == number and isinstance(table, dict):
             return dict(table)
     return None
 

@@ -9,6 +9,7 @@ import msgspec
 from vdevice import regular
 from vdevice.config import checks, converter
 from vdevice.config.decode import decode
+from vdevice.config.guard import bounded, guarded, short
 from vdevice.config.schema import (
     Attempts,
     Config,
@@ -29,7 +30,14 @@ from vdevice.errors import ConfigError, Problem
 from vdevice.model import TARGETS
 
 S = TypeVar("S", Target, Outbox, Tls)
+K = TypeVar("K", bound=msgspec.Struct)
+MOST_BYTES = 2 * 2**20
+"""Of the config file: parsing more would take longer than a device may be busy with it."""
+
 TARGET_FILES = ("tls_ca", "tls_cert", "tls_key")
+MOST_DIGITS = 9
+"""Of a target's number: Python refuses to read thousands of them."""
+
 OUTBOX_FILES = (*TARGET_FILES, "credentials")
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -61,12 +69,11 @@ def parse(text: str, folder: Path) -> Config:
         if not isinstance(table, dict):
             problems.append(_no_table(name))
             continue
-        sections[name], wrong = decode(kind, table, name, folder)
-        problems.extend(wrong)
+        sections[name] = _decoded(kind, table, name, folder, problems)
     targets = _targets(raw.get("targets", {}), sections.get("delivery") or Delivery(), folder, problems)
     points = _points(raw.get("points", []), folder, problems)
     rules = _rules(raw.get("rules", []), "rules", folder, problems)
-    problems.extend(converter.check(points, rules, targets))
+    problems.extend(guarded("rules", problems, lambda: converter.check(points, rules, targets)) or [])
     if all(sections.get(name) is not None for name in SECTIONS):
         sections["outbox"] = _with_paths(sections["outbox"], folder, OUTBOX_FILES)
         if (tls := sections["modbus"].tls) is not None:
@@ -79,7 +86,21 @@ def parse(text: str, folder: Path) -> Config:
         problems.extend(check_config(config))
         if not problems:
             return config
-    raise ConfigError(problems)
+    raise ConfigError(bounded(problems))
+
+
+def _decoded(
+    kind: type[K],
+    table: dict[str, Any],
+    path: str,
+    folder: Path,
+    problems: list[Problem],
+    **given: object,
+) -> K | None:
+    """Return the struct that a table describes, or None with its problems added."""
+    found, wrong = guarded(path, problems, lambda: decode(kind, table, path, folder, given)) or (None, [])
+    problems.extend(wrong)
+    return found
 
 
 def tables(text: str) -> dict[str, Any]:
@@ -132,7 +153,7 @@ def read(path: Path) -> str:
     """Return the text of a config file. Raises ConfigError."""
     try:
         # With universal line ends, as `read_text` has them.
-        return text_of(regular.read(path)).replace("\r\n", "\n").replace("\r", "\n")
+        return text_of(regular.read(path, MOST_BYTES)).replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         message = f"{path.name} is not there; run `vdevice init`, or name another file with --config"
     except OSError as error:
@@ -144,7 +165,9 @@ def read(path: Path) -> str:
 
 def _unknown_sections(raw: dict[str, Any]) -> list[Problem]:
     known = [*SECTIONS, *LISTS]
-    return [Problem(name, f"is not a section; known are {', '.join(known)}") for name in raw if name not in known]
+    return [
+        Problem(short(name), f"is not a section; known are {', '.join(known)}") for name in raw if name not in known
+    ]
 
 
 def _targets(raw: Any, delivery: Delivery, folder: Path, problems: list[Problem]) -> dict[int, Target]:
@@ -154,8 +177,8 @@ def _targets(raw: Any, delivery: Delivery, folder: Path, problems: list[Problem]
     targets: dict[int, Target] = {}
     seen: dict[int, str] = {}
     for key, table in raw.items():
-        path = f"targets.{key}"
-        number = int(key) if key.isascii() and key.isdigit() else 0
+        path = f"targets.{short(key)}"
+        number = number_of(key)
         if number not in TARGETS:
             problems.append(Problem(path, "is not a target; write [targets.1] to [targets.64]"))
         elif number in seen:
@@ -165,13 +188,16 @@ def _targets(raw: Any, delivery: Delivery, folder: Path, problems: list[Problem]
         else:
             seen[number] = key
             given = {"number": number, **{name: getattr(delivery, name) for name in Attempts.__struct_fields__}}
-            target, wrong = decode(Target, table, path, folder, given)
+            target = _decoded(Target, table, path, folder, problems, **given)
             if target is not None:
-                target = _with_paths(target, folder, TARGET_FILES)
-                wrong = checks.check_target(target)
-                targets[number] = target
-            problems.extend(wrong)
+                targets[number] = _with_paths(target, folder, TARGET_FILES)
+                problems.extend(checks.check_target(targets[number]))
     return targets
+
+
+def number_of(key: str) -> int:
+    """Return the number that a key of [targets] is, 0 where it is none."""
+    return int(key) if key.isascii() and key.isdigit() and len(key) <= MOST_DIGITS else 0
 
 
 def _items(raw: Any, path: str, problems: list[Problem]) -> list[tuple[str, dict[str, Any]]]:
@@ -185,8 +211,7 @@ def _items(raw: Any, path: str, problems: list[Problem]) -> list[tuple[str, dict
 def _points(raw: Any, folder: Path, problems: list[Problem]) -> dict[str, Point]:
     points = {}
     for path, table in _items(raw, "points", problems):
-        point, wrong = decode(Point, table, path, folder)
-        problems.extend(wrong)
+        point = _decoded(Point, table, path, folder, problems)
         if point is not None:
             points[path] = point
     return points
@@ -197,8 +222,7 @@ def _rules(raw: Any, path: str, folder: Path, problems: list[Problem]) -> dict[s
     for place, table in _items(raw, path, problems):
         inner = _rules(table.get("rules", []), f"{place}.rules", folder, problems)
         own = {key: value for key, value in table.items() if key != "rules"}
-        rule, wrong = decode(Rule, own, place, folder, {"rules": tuple(inner.values())})
-        problems.extend(wrong)
+        rule = _decoded(Rule, own, place, folder, problems, rules=tuple(inner.values()))
         if rule is not None:
             rules[place] = rule
     return rules

@@ -18,9 +18,10 @@ CHAT = frozenset({"slack", "teams", "mattermost"})
 """Methods whose URL is a secret: who has it may write into the channel."""
 
 Order = Literal["big", "little"]
-Seconds = Annotated[float, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
+# With an end, so that nothing reckons with infinity: in seconds it is about 30 years.
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Positive = Annotated[float, Meta(gt=0, le=1e9)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 IDLE_MS = 500
 NATS_SCHEMES = ("nats://", "tls://")
 Success = int | Annotated[str, Meta(pattern="^[1-5]xx$")]
@@ -33,8 +34,9 @@ class Listen:
 
     def __init__(self, text: str) -> None:
         host, colon, port = text.rpartition(":")
-        if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise ValueError(f"{text!r} is not host:port; write it like 127.0.0.1:5020")
+        is_number = port.isascii() and port.isdigit() and len(port) <= len("65535")
+        if not colon or not host or not is_number or int(port) > 65535:
+            raise ValueError(f"{text[:100]!r} is not host:port; write it like 127.0.0.1:5020")
         self.host = host.removeprefix("[").removesuffix("]")
         self.port = int(port)
 
@@ -287,7 +289,7 @@ class When(msgspec.Struct, frozen=True, kw_only=True):
     below: float | None = None
     equals: bool | float | str | None = None
     not_equals: bool | float | str | None = None
-    hysteresis: Seconds = 0
+    hysteresis: Annotated[float, Meta(ge=0)] = 0
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):

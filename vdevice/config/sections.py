@@ -8,30 +8,32 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from vdevice.config.certificates import certificates, mark_in, not_there, server_context
+from vdevice.config.certificates import certificates, is_file, mark_in, not_there, server_context
+from vdevice.config.guard import gather, short
 from vdevice.config.schema import Config, Delivery, Outbox, Permits, Target, Tls
 from vdevice.errors import Problem
 
 
 def check_config(config: Config) -> list[Problem]:
     """Return what is wrong across the sections."""
-    problems = []
-    problems += [Problem(f"outbox.{key}", message) for key, message in _outbox(config.outbox)]
+    problems: list[Problem] = []
+    gather("outbox", problems, lambda: _outbox(config.outbox))
     if config.delivery.backoff_max < config.delivery.backoff:
         problems.append(Problem("delivery.backoff_max", "is below backoff; make it at least as long"))
     for target in config.targets.values():
-        problems += [Problem(f"targets.{target.number}.url", words) for words in _egress(target, config.delivery)]
+        gather(f"targets.{target.number}", problems, lambda target=target: _egress(target, config.delivery))  # type: ignore[misc]
     for name, client in config.modbus.clients.items():
-        problems += [Problem(f"modbus.clients.{name}.{key}", words) for key, words in _permits(client, config)]
-    if config.modbus.tls is not None:
-        problems += [Problem(f"modbus.tls.{key}", words) for key, words in _listener(config.modbus.tls, config)]
+        gather(f"modbus.clients.{short(name)}", problems, lambda client=client: _permits(client, config))  # type: ignore[misc]
+    tls = config.modbus.tls
+    if tls is not None:
+        gather("modbus.tls", problems, lambda: _listener(tls, config))
     return problems
 
 
 def _listener(tls: Tls, config: Config) -> Iterator[tuple[str, str]]:
     if tls.listen.port and tls.listen == config.modbus.listen:
         yield "listen", "is modbus.listen, too; take 802 for TLS"
-    missing = [key for key in ("cert", "key", "client_ca") if not getattr(tls, key).is_file()]
+    missing = [key for key in ("cert", "key", "client_ca") if not is_file(getattr(tls, key))]
     for key in missing:
         yield key, f"{not_there(getattr(tls, key))}; `vdevice certs init` makes certificates to try with"
     try:
@@ -59,13 +61,17 @@ def _known_points(known: set[str]) -> str:
     return f"known are {', '.join(sorted(known))}" if known else "there are none"
 
 
-def _egress(target: Target, delivery: Delivery) -> Iterator[str]:
+def _egress(target: Target, delivery: Delivery) -> Iterator[tuple[str, str]]:
     """Yield why a target's host is none that requests may go to; what a name resolves to is looked at when it is sent."""
-    host = (urlsplit(target.url.reveal()).hostname or "").lower().rstrip(".")
+    try:
+        host = (urlsplit(target.url.reveal()).hostname or "").lower().rstrip(".")
+    except ValueError:
+        # No URL at all; `check_target` says so.
+        return
     if not is_allowed(host, delivery.allow_hosts):
-        yield f"leads to {host}, which is not in delivery.allow_hosts; add it there"
+        yield "url", f"leads to {host}, which is not in delivery.allow_hosts; add it there"
     if any(host in network for network in delivery.deny_networks):
-        yield f"leads to {host}, which delivery.deny_networks denies; take its network out there if it must be"
+        yield "url", f"leads to {host}, which delivery.deny_networks denies; take its network out there if it must be"
 
 
 def is_allowed(host: str, patterns: Sequence[str]) -> bool:
@@ -84,6 +90,8 @@ def _outbox(outbox: Outbox) -> Iterator[tuple[str, str]]:
         if outbox.credentials is not None:
             yield from _credentials(outbox.credentials)
         return
+    if "\0" in url:
+        yield "url", "holds a NUL character, which no file name can"
     if not url.startswith("sqlite:///") or not url.removeprefix("sqlite:///"):
         yield "url", f"{url!r} is no outbox; write sqlite:///vdevice.db, or nats://host:4222"
     for key in ("credentials", "tls_ca", "tls_cert", "tls_key"):
