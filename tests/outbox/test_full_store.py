@@ -12,8 +12,8 @@ from tests.outbox.test_went_back import NAMES, Device
 from tests.support import event_of, until
 from vdevice.errors import OutboxFullError
 from vdevice.model import EventState
-from vdevice.outbox.jetstream.broker import BrokerError, Message
 from vdevice.outbox.jetstream.letters import opened as opened_letters
+from vdevice.outbox.jetstream.protocol import BrokerError, Message
 
 ACCOUNT = "accounts { A: { jetstream: { max_file: 4MB }, users: [{user: a, password: a}] } }\nno_auth_user: a"
 LIMITS = {"the account's": (ACCOUNT, ""), "the server's": ("", "max_file_store: 4MB")}

@@ -16,10 +16,11 @@ import structlog
 from vdevice.errors import OutboxFailingError, OutboxFullError, VdeviceError
 from vdevice.model import Event, Stored, digest_of
 from vdevice.outbox.jetstream import documents
-from vdevice.outbox.jetstream.broker import STORE_FULL, STREAM_FULL, WRONG_LAST, Broker, BrokerError, Message
+from vdevice.outbox.jetstream.broker import Broker
 from vdevice.outbox.jetstream.counts import Counts
 from vdevice.outbox.jetstream.documents import Accepted
 from vdevice.outbox.jetstream.names import Names
+from vdevice.outbox.jetstream.protocol import STORE_FULL, STREAM_FULL, WRONG_LAST, BrokerError, Message
 from vdevice.outbox.jetstream.reserve import Reserve
 
 EVENTS_A_BATCH = 800

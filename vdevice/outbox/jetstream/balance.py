@@ -14,10 +14,11 @@ import structlog
 
 from vdevice.model import TARGETS
 from vdevice.outbox.jetstream import documents
-from vdevice.outbox.jetstream.broker import WRONG_LAST, Broker, BrokerError
+from vdevice.outbox.jetstream.broker import Broker
 from vdevice.outbox.jetstream.counts import Counts
 from vdevice.outbox.jetstream.documents import Accepted, Progress, seq_of
 from vdevice.outbox.jetstream.names import Names
+from vdevice.outbox.jetstream.protocol import WRONG_LAST, BrokerError
 from vdevice.outbox.jetstream.results import Results
 
 LOOKS = 3

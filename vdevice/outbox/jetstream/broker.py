@@ -10,8 +10,7 @@ import contextlib
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import nats.errors
@@ -20,9 +19,8 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from vdevice.clean import one_line, shorten
 from vdevice.config.schema import Outbox
-from vdevice.errors import OutboxFailingError
+from vdevice.outbox.jetstream.protocol import NO_MESSAGE, STORE_FULL, BrokerError, Kept, Message, Published, said, words
 
 REQUEST = 1.0
 """Seconds that the server may take to answer."""
@@ -38,56 +36,11 @@ OLDEST_SERVER = (2, 12)
 
 READ_AT_ONCE = 256
 
-MOST_WORDS = 300
-"""Characters of what the server says that are kept."""
-
-WRONG_LAST = 10071
-"""err_code of JetStream: what was expected to be the last message of a subject is not."""
-
-STREAM_FULL = frozenset({10077, 10122})
-"""err_code of JetStream: the stream has as many messages as it may have."""
-
-STORE_FULL = frozenset({10002, 10023, 10047})
-"""err_code of JetStream: the account or the server has no room."""
-
-NO_MESSAGE = frozenset({10037, 10057, 10043})
-"""err_code of JetStream: there is no such message (any more)."""
 
 log = structlog.get_logger()
 
 
 Hearer = Callable[[Msg], Awaitable[None]]
-
-
-class BrokerError(OutboxFailingError):
-    """NATS did not do what it was asked for; `code` is the err_code of JetStream, 0 where none answered."""
-
-    def __init__(self, message: str, code: int = 0) -> None:
-        self.code = code
-        super().__init__(message)
-
-
-class Message(NamedTuple):
-    """A message to publish."""
-
-    subject: str
-    data: bytes
-    headers: Mapping[str, str] = MappingProxyType({})
-
-
-class Kept(NamedTuple):
-    """A message of a stream."""
-
-    seq: int
-    subject: str
-    data: bytes
-
-
-class Published(NamedTuple):
-    """Where a message is now: `is_duplicate` says that NATS knew its id, and stored nothing."""
-
-    seq: int
-    is_duplicate: bool
 
 
 class Broker:
@@ -188,7 +141,7 @@ class Broker:
                 self.on_change(True)
 
     def _say(self, what: str, error: Exception) -> None:
-        reason = _words(error)
+        reason = words(error)
         if reason != self.reason:
             log.error(what, outbox=self._settings.url, reason=reason)
         self.reason = reason
@@ -213,7 +166,7 @@ class Broker:
         try:
             await self.client.publish(subject, data)
         except (nats.errors.Error, OSError) as error:
-            raise BrokerError(_words(error)) from error
+            raise BrokerError(words(error)) from error
 
     async def publish(self, message: Message) -> Published:
         """Publish to a stream; return where the message is there. Where there is no room, some is made. Raises BrokerError."""
@@ -282,7 +235,7 @@ class Broker:
                     headers = {**message.headers, **batch, "Nats-Batch-Sequence": str(place + 1)}
                     await self.client.publish(message.subject, message.data, headers=headers)
         except (nats.errors.Error, OSError) as error:
-            raise BrokerError(_words(error)) from error
+            raise BrokerError(words(error)) from error
         commit = {**messages[last].headers, **batch, "Nats-Batch-Sequence": str(last + 1), "Nats-Batch-Commit": "1"}
         return int((await self._ask(messages[last].subject, messages[last].data, commit))["seq"])
 
@@ -321,7 +274,7 @@ class Broker:
             finally:
                 await answers.unsubscribe()
         except (nats.errors.Error, OSError) as error:
-            raise BrokerError(_words(error)) from error
+            raise BrokerError(words(error)) from error
 
     async def _ask(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         self._check_connected()
@@ -332,12 +285,12 @@ class Broker:
             )
             answer: dict[str, Any] = msgspec.json.decode(reply.data)
         except (nats.errors.Error, OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BrokerError(_words(error)) from error
+            raise BrokerError(words(error)) from error
         finally:
             _check_cancels(before)
         if "error" in answer:
             refusal = answer["error"]
-            raise BrokerError(_said(refusal.get("description", "refused")), refusal.get("err_code", 0))
+            raise BrokerError(said(refusal.get("description", "refused")), refusal.get("err_code", 0))
         return answer
 
 
@@ -360,16 +313,7 @@ def _check_cancels(before: int) -> None:
 def _check_status(headers: dict[str, str]) -> None:
     # 204 ends what was asked for, 404 says that there is none of it.
     if headers["Status"] not in {"204", "404"}:
-        raise BrokerError(_said(f"NATS answered {headers['Status']} {headers.get('Description', '')}"))
-
-
-def _words(error: Exception) -> str:
-    return _said(str(error).removeprefix("nats: ")) or type(error).__name__
-
-
-def _said(text: object) -> str:
-    """Return a text of the server as it may stand in the log and in registers."""
-    return shorten(one_line(str(text)), MOST_WORDS)
+        raise BrokerError(said(f"NATS answered {headers['Status']} {headers.get('Description', '')}"))
 
 
 def _tls(settings: Outbox) -> ssl.SSLContext | None:

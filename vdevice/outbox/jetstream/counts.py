@@ -11,9 +11,10 @@ import structlog
 
 from vdevice.model import TARGETS
 from vdevice.outbox.jetstream import documents
-from vdevice.outbox.jetstream.broker import Broker, Kept, Message
+from vdevice.outbox.jetstream.broker import Broker
 from vdevice.outbox.jetstream.documents import Accepted
 from vdevice.outbox.jetstream.names import Names, target_of
+from vdevice.outbox.jetstream.protocol import Kept, Message
 
 log = structlog.get_logger()
 

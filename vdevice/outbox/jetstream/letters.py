@@ -11,9 +11,10 @@ from vdevice.config import Config
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
 from vdevice.outbox.jetstream import documents, streams
-from vdevice.outbox.jetstream.broker import Broker, Kept, Message
+from vdevice.outbox.jetstream.broker import Broker
 from vdevice.outbox.jetstream.documents import Letter, Progress, name_of
 from vdevice.outbox.jetstream.names import Names
+from vdevice.outbox.jetstream.protocol import Kept, Message
 from vdevice.outbox.jetstream.reserve import Reserve
 from vdevice.outbox.jetstream.results import Results
 from vdevice.outbox.letters import EVENT, Row

@@ -15,10 +15,10 @@ from vdevice.errors import VdeviceError
 from vdevice.model import TARGETS, EventState
 from vdevice.outbox.contents import SAME, Contents, Totals
 from vdevice.outbox.jetstream import documents
-from vdevice.outbox.jetstream.broker import Message
 from vdevice.outbox.jetstream.counts import Counts
 from vdevice.outbox.jetstream.documents import Accepted, Progress, name_of
 from vdevice.outbox.jetstream.letters import Looking, event_of, letter_of, looking_at
+from vdevice.outbox.jetstream.protocol import Message
 from vdevice.outbox.letters import Row
 
 QUIET = 1.5

@@ -21,10 +21,11 @@ from vdevice.model import ErrorCode, Event, Outcome, Stored
 from vdevice.outbox.jetstream import documents, streams
 from vdevice.outbox.jetstream.accepting import Accepting
 from vdevice.outbox.jetstream.balance import Balance
-from vdevice.outbox.jetstream.broker import Broker, BrokerError
+from vdevice.outbox.jetstream.broker import Broker
 from vdevice.outbox.jetstream.counts import Counts
 from vdevice.outbox.jetstream.documents import Presence, seq_of
 from vdevice.outbox.jetstream.names import Names, target_of
+from vdevice.outbox.jetstream.protocol import BrokerError
 from vdevice.outbox.jetstream.reserve import Reserve
 from vdevice.outbox.jetstream.results import Results
 from vdevice.outbox.jetstream.sharing import owner

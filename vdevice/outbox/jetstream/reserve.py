@@ -10,15 +10,9 @@ from collections.abc import Callable
 
 import structlog
 
-from vdevice.outbox.jetstream.broker import (
-    NO_MESSAGE,
-    STORE_FULL,
-    STREAM_FULL,
-    Broker,
-    BrokerError,
-    Message,
-)
+from vdevice.outbox.jetstream.broker import Broker
 from vdevice.outbox.jetstream.names import Names
+from vdevice.outbox.jetstream.protocol import NO_MESSAGE, STORE_FULL, STREAM_FULL, BrokerError, Message
 
 PIECES = 4
 PIECE_BYTES = 256 * 1024

@@ -12,9 +12,10 @@ import structlog
 
 from vdevice.model import TARGETS
 from vdevice.outbox.jetstream import documents
-from vdevice.outbox.jetstream.broker import WRONG_LAST, Broker, BrokerError, Kept, Message
+from vdevice.outbox.jetstream.broker import Broker
 from vdevice.outbox.jetstream.documents import Progress
 from vdevice.outbox.jetstream.names import Names, target_of
+from vdevice.outbox.jetstream.protocol import WRONG_LAST, BrokerError, Kept, Message
 
 log = structlog.get_logger()
 

@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 from vdevice.config.schema import Outbox
 from vdevice.model import TARGETS
-from vdevice.outbox.jetstream.broker import Broker, BrokerError
+from vdevice.outbox.jetstream.broker import Broker
 from vdevice.outbox.jetstream.names import Names
+from vdevice.outbox.jetstream.protocol import BrokerError
 from vdevice.outbox.jetstream.reserve import PIECES
 
 DUPLICATES = 120

@@ -9,21 +9,22 @@ message comes again, and is known by its sequence.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import nats.errors
 import structlog
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 
 from vdevice.config import Target
 from vdevice.errors import OutboxFailingError
 from vdevice.model import TARGETS, ErrorCode, EventState, Outcome, Stored, Verdict
 from vdevice.outbox.jetstream import documents
-from vdevice.outbox.jetstream.broker import STORE_FULL, Broker, BrokerError, Message
+from vdevice.outbox.jetstream.broker import Broker
+from vdevice.outbox.jetstream.consumers import event_of, make_consumer, subscribed
 from vdevice.outbox.jetstream.documents import name_of
 from vdevice.outbox.jetstream.leases import LEASE, Held, Leases, now
 from vdevice.outbox.jetstream.names import DELAYED, Names, target_of
+from vdevice.outbox.jetstream.protocol import STORE_FULL, BrokerError, Message
 from vdevice.outbox.jetstream.reserve import Reserve
 from vdevice.outbox.jetstream.results import Results
 
@@ -149,7 +150,7 @@ class Taking:
 
     async def _pull(self, number: int, target: Target) -> None:
         """Pull until another dispatcher serves the target, or its settings changed."""
-        async with _subscription(self._broker, self._names, self._names.consumer(number)) as subscription:
+        async with subscribed(self._broker, self._names, self._names.consumer(number)) as subscription:
             while self._serves(number) and self._targets.get(number) is target:
                 with contextlib.suppress(nats.errors.TimeoutError):
                     for message in await subscription.fetch(1, PULL):
@@ -159,7 +160,7 @@ class Taking:
 
     async def _hold(self, number: int, message: Msg) -> Stored | None:
         """Hold a message; return it, unless it is held already, or has ended."""
-        event = await _event(message, number)
+        event = await event_of(message, number)
         if event is None:
             return None
         seq = message.metadata.sequence.stream
@@ -183,7 +184,7 @@ class Taking:
         while self._serves(0):
             try:
                 await make_consumer(self._broker, self._names, config)
-                async with _subscription(self._broker, self._names, DELAYED) as subscription:
+                async with subscribed(self._broker, self._names, DELAYED) as subscription:
                     while self._serves(0):
                         with contextlib.suppress(nats.errors.TimeoutError):
                             for message in await subscription.fetch(1, PULL):
@@ -193,7 +194,7 @@ class Taking:
                 await asyncio.sleep(AGAIN)
 
     async def _move_due(self, message: Msg) -> None:
-        event = await _event(message, target_of(message.subject))
+        event = await event_of(message, target_of(message.subject))
         if event is None:
             return
         wait = event.due_at - time.time()
@@ -316,7 +317,7 @@ class Taking:
         try:
             async with self._failing[target]:
                 await self._consumer(target, 1)
-                async with _subscription(self._broker, self._names, self._names.consumer(target)) as subscription:
+                async with subscribed(self._broker, self._names, self._names.consumer(target)) as subscription:
                     while self._queued(target) > 0 and target not in self._targets:
                         count += await self._fail_held(target, outcome, now)
                         with contextlib.suppress(nats.errors.TimeoutError):
@@ -329,37 +330,3 @@ class Taking:
     async def _fail_held(self, target: int, outcome: Outcome, now: float) -> int:
         held = await self.fetch(target, 0, len(self._leases.held))
         return sum([await self.finish(stored, outcome, now) for stored in held])
-
-
-async def _event(message: Msg, target: int) -> documents.Waiting | None:
-    """Return the event in a message of a target; what is none is taken out of the stream, with a line in the log."""
-    reason = "it is for another target"
-    try:
-        event = documents.waiting_decoder.decode(message.data)
-    except documents.NOT_OURS as error:
-        reason = str(error)
-    else:
-        if event.target == target:
-            return event
-    log.error("not an event", subject=message.subject, seq=message.metadata.sequence.stream, reason=reason)
-    await message.term()
-    return None
-
-
-async def make_consumer(broker: Broker, names: Names, config: dict[str, object]) -> None:
-    """Make a durable consumer, or change its settings. Raises BrokerError."""
-    name, subject = config["durable_name"], config["filter_subject"]
-    request = {"stream_name": names.waiting_stream, "config": config}
-    await broker.api(f"CONSUMER.CREATE.{names.waiting_stream}.{name}.{subject}", request)
-
-
-@contextlib.asynccontextmanager
-async def _subscription(
-    broker: Broker, names: Names, consumer: str
-) -> AsyncIterator[JetStreamContext.PullSubscription]:
-    subscription = await broker.client.jetstream().pull_subscribe_bind(consumer, names.waiting_stream)
-    try:
-        yield subscription
-    finally:
-        with contextlib.suppress(nats.errors.Error, OSError):
-            await subscription.unsubscribe()
