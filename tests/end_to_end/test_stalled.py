@@ -206,7 +206,7 @@ async def test_a_pipe_in_place_of_a_targets_certificate_holds_up_its_own_target_
     async with device.running(), peer(device.address) as plc:
         hang(tmp_path / "ca.pem")
         assert (await plc.ask(fc16(8000, "x")))[0] == 16
-        await until(lambda: "no connection: No such file" in device.log(), 30)
+        await until(lambda: "tls_ca, tls_cert or tls_key cannot be read" in device.log(), 30)
         await device.goes_on()
 
 
