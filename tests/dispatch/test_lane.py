@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import time
+import types
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from tests.support import event_of, target_of, until
 from vdevice.board import Board
 from vdevice.clock import Clock
 from vdevice.config import Target
+from vdevice.dispatch import lane
 from vdevice.dispatch.lane import Lane
 from vdevice.model import ErrorCode, EventState, Outcome, Stored, Verdict
 from vdevice.outbox import letters
@@ -288,3 +291,17 @@ async def test_times_without_end_stop_nothing(tmp_path: Path, settings: str) -> 
         site.outcomes = [DELIVERED]
         site.lane.update(msgspec.structs.replace(site.target, rate=None))
         await until(lambda: site.board.targets[7].delivered == 1)
+
+
+async def test_a_retry_that_becomes_due_while_it_is_looked_at_is_attempted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A clock that goes on between any two looks at it, so that each moment is passed between two of them.
+    looks = itertools.count()
+    clock = types.SimpleNamespace(time=lambda: time.time() + 0.0005 * next(looks), monotonic=time.monotonic)
+    monkeypatch.setattr(lane, "time", clock)
+    async with Site(tmp_path, "backoff = 0.002\nbackoff_max = 0.002\nattempts = 100").running() as site:
+        site.outcomes = [UNAVAILABLE] * 60 + [DELIVERED]
+        await site.put("a")
+        await until(lambda: site.queued == 0)
+    assert site.begun == ["a"] * 61

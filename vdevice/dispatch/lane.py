@@ -213,22 +213,27 @@ class Lane:
                 has_leave = False
 
     def _must_wait(self, stored: Stored) -> bool:
-        """Tell whether the target may not be tried now: disabled, a retry not due, or it keeps failing."""
-        is_probed = self._breaker.is_open and self._state.sending > 0
-        return not self._is_active or is_probed or max(stored.next_at, self._breaker.not_before) > time.time()
+        """Tell whether the target may not be tried now."""
+        return self._free_at(stored) > time.time()
+
+    def _free_at(self, stored: Stored) -> float:
+        """Return when the target may be tried (UTC seconds); without end where only a change can tell.
+
+        That is while it is disabled or paused, or while the one attempt at a target that keeps failing is under way.
+        """
+        if not self._is_active or (self._breaker.is_open and self._state.sending > 0):
+            return math.inf
+        return max(stored.next_at, self._breaker.not_before)
 
     async def _wait(self, stored: Stored) -> None:
         """Wait until the message is due, or too old, or something has changed."""
-        now = time.time()
-        due = max(stored.next_at, self._breaker.not_before)
-        # What grows too old is not sent any more, and need not wait for its attempt.
-        until = self._too_old_at(stored)
-        if self._is_active and due > now:
-            until = min(due, until)
+        # What grows too old is not sent any more, and need not wait for its attempt. A moment that has passed since it
+        # was looked at is waited for no longer.
+        until = min(self._free_at(stored), self._too_old_at(stored))
         self._state.retrying += 1
         self._state.attempts = stored.attempts
         try:
-            async with asyncio.timeout(until - now):
+            async with asyncio.timeout(until - time.time()):
                 await self._roused()
         except TimeoutError:
             pass
