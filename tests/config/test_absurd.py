@@ -50,7 +50,7 @@ TARGET = '[targets.{}]\nmethod = "get"\nurl = "{}"\n'
         (TARGET.format("7" * 5000, "http://a/"), f"targets.{'7' * 60}…"),
         (TARGET.format(7, "http://a/") + f"tls_ca = {'a' * 5000!r}", "targets.7.tls_ca"),
         (TARGET.format(7, "http://a/") + 'tls_ca = "a\\u0000"', "targets.7.tls_ca"),
-        (TARGET.format(7, "http://a/") + "rate = inf", "targets.7.rate"),
+        (TARGET.format(7, "http://a/") + "staging_timeout = inf", "targets.7.staging_timeout"),
         (TARGET.format(7, "http://a/") + "timeout = nan", "targets.7.timeout"),
         ('[outbox]\nurl = "sqlite:///a\\u0000"', "outbox.url"),
         (f"[modbus]\nlisten = \"127.0.0.1:{'9' * 5000}\"", "modbus.listen"),

@@ -18,9 +18,9 @@ CHAT = frozenset({"slack", "teams", "mattermost"})
 """Methods whose URL is a secret: who has it may write into the channel."""
 
 Order = Literal["big", "little"]
-# With an end, so that nothing reckons with infinity: in seconds it is about 30 years.
+# With an end, so that nothing reckons with infinity: about 30 years.
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
-Positive = Annotated[float, Meta(gt=0, le=1e9)]
+Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 IDLE_MS = 500
 NATS_SCHEMES = ("nats://", "tls://")
@@ -227,7 +227,7 @@ class Target(Attempts, frozen=True, kw_only=True):
     completion: Literal["request", "content", "commit", "idle"] = "request"
     byte_order: Order = "big"
     idle_ms: Annotated[int, Meta(ge=10, le=60_000)] = IDLE_MS
-    staging_timeout: Positive = 60
+    staging_timeout: Annotated[float, Meta(gt=0, le=1e9)] = 60
     word_order: Order = "big"
     format: Literal["nul", "fixed", "length16", "length32", "s7-string", "s7-wstring"] = "nul"
     encoding: Literal["utf-8", "ascii", "latin-1", "cp1252", "utf-16-be", "utf-16-le"] = "utf-8"
