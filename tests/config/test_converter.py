@@ -112,6 +112,16 @@ def test_a_name_is_given_once_and_is_no_target() -> None:
         ('source = "level"\nwhen = { abov = 5 }\ndestinations = ["target/7"]', "when.abov", "did you mean above"),
         ('source = "level"\ntrigger = "edge"\ndestinations = ["target/7"]', "trigger", "write one of write, change"),
         ('source = "level"\ndelay = -1\ndestinations = ["target/7"]', "delay", ">= 0"),
+        ('source = "level"\ndelay = 1e308\ndestinations = ["target/7"]', "delay", "<= 1000000000"),
+        ('source = "level"\ndelay = inf\ndestinations = ["target/7"]', "delay", "<= 1000000000"),
+        ('source = "level"\nwhen = { above = nan }\ndestinations = ["target/7"]', "when.above", "write a number"),
+        ('source = "level"\nwhen = { below = -inf }\ndestinations = ["target/7"]', "when.below", "write a number"),
+        ('source = "level"\nwhen = { equals = nan }\ndestinations = ["target/7"]', "when.equals", "write a number"),
+        (
+            'source = "level"\nwhen = { above = 1, hysteresis = inf }\ndestinations = ["target/7"]',
+            "when.hysteresis",
+            "write a number",
+        ),
     ],
 )
 def test_a_rule_that_cannot_be_is_refused(settings: str, key: str, words: str) -> None:

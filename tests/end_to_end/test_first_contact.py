@@ -138,7 +138,7 @@ async def test_a_utf8_character_that_the_write_cut_is_dropped_and_logged(recorde
 async def test_an_answer_to_an_idle_text_is_followed_by_its_message_at_a_stop(
     recorder: Recorder, tmp_path: Path
 ) -> None:
-    settings = 'completion = "idle"\nidle_ms = 60000\nstaging_timeout = 90'
+    settings = 'completion = "idle"\nidle_ms = 60000'
     async with device(target(recorder, settings), tmp_path) as app, peer(app.address) as plc:
         assert (await plc.ask(fc16(7000, "before the end")))[0] == 16
     recorder.reply = lambda _n: answer(200)

@@ -37,6 +37,9 @@ app = App(name="outbox", help="The waiting, delivered and failed strings.")
 SHOWN = 15
 """Digits of an id in the table: its millisecond and three more, enough for the other commands to find it."""
 
+LATEST = 253_402_214_400
+"""The last day that a calendar has, in UTC seconds; a wait that the config made endless ends behind it."""
+
 StateName = Literal["waiting", "delivered", "failed", "discarded"]
 Limit = Annotated[int, Parameter(help="How many at most.")]
 States = Annotated[list[StateName] | None, Parameter(help="Only these; may be given again.", negative="")]
@@ -254,7 +257,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _moment(seconds: float | None) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds") if seconds else ""
+    return datetime.fromtimestamp(min(seconds, LATEST)).astimezone().isoformat(" ", "seconds") if seconds else ""
 
 
 def _safe(text: str) -> str:

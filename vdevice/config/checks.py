@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from vdevice.config.certificates import certificates
 from vdevice.config.guard import gather
 from vdevice.config.media import charset_of, grammar_of, is_charset, parameter
-from vdevice.config.schema import CHAT, IDLE_MS, Target
+from vdevice.config.schema import CHAT, IDLE_MS, STAGING_TIMEOUT, Target
 from vdevice.errors import Problem
 
 PARAMETERS = frozenset({"get", "delete", "post-urlencoded", "post-multipart"})
@@ -74,8 +74,8 @@ def _strings(target: Target) -> Iterator[tuple[str, str]]:
         yield "encoding", "is not used by format s7-wstring, which is always utf-16-be; remove it"
     if target.idle_ms != IDLE_MS and target.completion != "idle":
         yield "idle_ms", "is used by completion idle only; remove it"
-    if target.completion == "idle" and target.idle_ms / 1000 >= target.staging_timeout:
-        yield "staging_timeout", "is not longer than idle_ms; make it a minute or so"
+    if target.staging_timeout != STAGING_TIMEOUT and target.completion not in {"content", "commit"}:
+        yield "staging_timeout", "is used by completion content and commit only; remove it"
 
 
 def _method(target: Target) -> Iterator[tuple[str, str]]:

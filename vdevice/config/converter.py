@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from vdevice.config.schema import Point, Rule, Target
+from vdevice.config.schema import Point, Rule, Target, When
 from vdevice.errors import Problem
 from vdevice.model import POINTS, TARGETS
 
@@ -158,6 +158,7 @@ def _conditions(rule: Rule, source: Point) -> Iterator[tuple[str, str]]:
         if rule.trigger in _EDGES and source.type == "string":
             yield "trigger", f'{rule.trigger} needs a condition for a string; add when = {{ equals = "…" }}'
         return
+    yield from _numbers(when)
     limits = [key for key in ("above", "below") if getattr(when, key) is not None]
     if not limits and when.equals is None and when.not_equals is None:
         yield "when", "holds no condition; write above, below, equals or not_equals"
@@ -174,6 +175,13 @@ def _conditions(rule: Rule, source: Point) -> Iterator[tuple[str, str]]:
         given = float if isinstance(wanted, float | int) and not isinstance(wanted, bool) else type(wanted)
         if wanted is not None and given is not kind:
             yield f"when.{key}", f"{wanted!r} cannot be the value of {source.name!r}, which is a {source.type}"
+
+
+def _numbers(when: When) -> Iterator[tuple[str, str]]:
+    for key in ("above", "below", "equals", "not_equals", "hysteresis"):
+        wanted = getattr(when, key)
+        if isinstance(wanted, float) and not math.isfinite(wanted):
+            yield f"when.{key}", f"is {wanted}, which no value can be compared with; write a number"
 
 
 def _effects(rules: Mapping[str, Rule]) -> list[Problem]:

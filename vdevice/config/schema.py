@@ -23,6 +23,7 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 IDLE_MS = 500
+STAGING_TIMEOUT = 60
 NATS_SCHEMES = ("nats://", "tls://")
 Success = int | Annotated[str, Meta(pattern="^[1-5]xx$")]
 
@@ -227,7 +228,7 @@ class Target(Attempts, frozen=True, kw_only=True):
     completion: Literal["request", "content", "commit", "idle"] = "request"
     byte_order: Order = "big"
     idle_ms: Annotated[int, Meta(ge=10, le=60_000)] = IDLE_MS
-    staging_timeout: Annotated[float, Meta(gt=0, le=1e9)] = 60
+    staging_timeout: Annotated[float, Meta(gt=0, le=1e9)] = STAGING_TIMEOUT
     word_order: Order = "big"
     format: Literal["nul", "fixed", "length16", "length32", "s7-string", "s7-wstring"] = "nul"
     encoding: Literal["utf-8", "ascii", "latin-1", "cp1252", "utf-16-be", "utf-16-le"] = "utf-8"
