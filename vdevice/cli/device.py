@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from vdevice import app as device_app
 from vdevice import demo as demo_run
@@ -30,8 +31,8 @@ from vdevice.registers.layout import LONGEST_WRITE
 from vdevice.sheets.printed import ERRORS
 
 Host = Annotated[str | None, Parameter(help="Address of the device; the config's own by default.")]
-Port = Annotated[int | None, Parameter(help="Its Modbus port.")]
-UnitId = Annotated[int | None, Parameter(help="Its unit id.")]
+Port = Annotated[int | None, Parameter(validator=Number(gte=1, lte=65535), help="Its Modbus port.")]
+UnitId = Annotated[int | None, Parameter(validator=Number(gte=0, lte=255), help="Its unit id.")]
 TlsCa = Annotated[
     Path | None, Parameter(help="Speak Modbus/TCP Security; PEM file of who signed the device's certificate.")
 ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -121,6 +122,8 @@ async def connect(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[DeviceClient]:
     """Connect to a device. Raises DeviceError where none answers."""
+    # Its own lines hold frames, so payload, and say nothing that our sentence does not.
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     client = _Client(host, port, timeout, tls)
     try:
         if not await client.connect():
