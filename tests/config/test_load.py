@@ -89,6 +89,9 @@ def test_every_problem_is_reported_at_once() -> None:
         ('trim = "yes"', "targets.7.trim", "bool"),
         ('tls_ca = "missing.pem"', "targets.7.tls_ca", "not there"),
         ('proxy = "socks5://x"', "targets.7.proxy", "not an HTTP proxy"),
+        ('proxy = "http://10.0.0.1:99999"', "targets.7.proxy", "not an HTTP proxy"),
+        ('proxy = "http://:3128"', "targets.7.proxy", "not an HTTP proxy"),
+        ('proxy = "http://[::1:3128"', "targets.7.proxy", "not an HTTP proxy"),
         ("success = [200, 'ok']", "targets.7.success[1]", "regex"),
     ],
 )

@@ -189,5 +189,13 @@ def _no_constant(name: str) -> None:
 
 def _tls(target: Target) -> Iterator[tuple[str, str]]:
     yield from certificates(target)
-    if target.proxy and not re.match(r"http://[^/\s]+/?$", target.proxy.reveal()):
+    if target.proxy and not _is_proxy(target.proxy.reveal()):
         yield "proxy", "is not an HTTP proxy; write it like http://10.0.0.1:3128"
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(re.fullmatch(r"http://[^/?#\s]+/?", url) and parts.hostname and parts.port != 0)
+    except ValueError:
+        return False

@@ -1,6 +1,6 @@
-"""Outgoing HTTP/1.1 connections that are kept and used again: the sender's way to the wire, but for proxies.
+"""Outgoing HTTP/1.1 connections that are kept and used again: the sender's way to the wire.
 
-docs/decisions/0004 has the figures for why it is there beside aiohttp.
+docs/decisions/0004 has the figures for why aiohttp does not send.
 """
 
 import asyncio
@@ -8,7 +8,8 @@ import functools
 import socket
 import ssl
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
@@ -19,8 +20,10 @@ from vdevice.dispatch.connection import IDLE, Connection
 from vdevice.dispatch.egress import DeniedError, is_denied
 from vdevice.dispatch.http1 import Response
 from vdevice.dispatch.lookup import look_up
+from vdevice.dispatch.proxy import forwarded, parsed, tunnel
 from vdevice.webhooks.request import Request
 
+T = TypeVar("T")
 EYEBALLS = 0.25
 """Seconds until the next address of a name is tried beside one that does not answer (RFC 8305)."""
 
@@ -73,17 +76,37 @@ class Connections:
 
         Raises TimeoutError at `deadline` (the loop's time), OSError, ssl.SSLError, ResponseError, UnsendableError.
         """
-        try:
-            parts = urlsplit(request.url)
-            data = request.head().encode("utf-8") + request.body
-        except ValueError:
-            # The words may hold the URL.
-            raise UnsendableError from None
+        parts, data = _sendable(lambda: (urlsplit(request.url), request.head().encode() + request.body))
         origin = (parts.scheme, parts.netloc, tls)
         connection = self._take(origin)
         if connection is None:
             async with asyncio.timeout_at(deadline):
                 connection = await self._open(origin)
+        return await connection.send(data, deadline)
+
+    async def send_through(
+        self, proxy_url: str, request: Request, tls: ssl.SSLContext | None, deadline: float
+    ) -> Response:
+        """Send a request once through an HTTP proxy, on a connection of its own; raises what `send` does, and ProxyError.
+
+        Nothing is denied here: the proxy resolves the name.
+        """
+        proxy = _sendable(lambda: parsed(proxy_url))
+        if tls is None:
+            data = _sendable(lambda: forwarded(request, proxy))
+        else:
+            data = _sendable(lambda: request.head().encode() + request.body)
+        async with asyncio.timeout_at(deadline):
+            handle = await connected(await resolve(proxy.host, proxy.port, ()), ())
+            try:
+                parts = urlsplit(request.url)
+                host, port = _host_and_port(parts.scheme, parts.netloc)
+                if tls is not None:
+                    await tunnel(handle, proxy, host, port)
+                connection = await self._shake(handle, host, tls, Connection.close, lambda: None)
+            except BaseException:
+                handle.close()
+                raise
         return await connection.send(data, deadline)
 
     def _keep(self, idle: dict[Origin, deque[Connection]], origin: Origin, connection: Connection) -> None:
@@ -130,6 +153,17 @@ class Connections:
         host, port = _host_and_port(scheme, netloc)
         handle = await connected(await resolve(host, port, self._deny), self._deny)
         keep, on_late = functools.partial(self._keep, self._idle, origin), functools.partial(self._on_late, origin)
+        return await self._shake(handle, host, tls, keep, on_late)
+
+    async def _shake(
+        self,
+        handle: socket.socket,
+        host: str,
+        tls: ssl.SSLContext | None,
+        keep: Callable[[Connection], None],
+        on_late: Callable[[], None],
+    ) -> Connection:
+        """Return the connection over a connected socket, its TLS shaken where there is one."""
         try:
             _, connection = await self._loop.create_connection(
                 lambda: Connection(self._loop, handle, keep, on_late),
@@ -141,6 +175,14 @@ class Connections:
             # It was connected: what fails now is the handshake.
             raise HandshakeError(str(error)) from None
         return connection
+
+
+def _sendable(write: Callable[[], T]) -> T:
+    """Return what is written. Raises UnsendableError, as the words of what went wrong may hold the URL."""
+    try:
+        return write()
+    except ValueError:
+        raise UnsendableError from None
 
 
 async def resolve(host: str, port: int, deny: Sequence[Network]) -> list[aiohappyeyeballs.AddrInfoType]:

@@ -8,13 +8,12 @@ import re
 import socket
 import ssl
 
-import aiohttp
-
 from vdevice.clean import one_line
 from vdevice.dispatch.connection import ClosedError
 from vdevice.dispatch.connections import HandshakeError
 from vdevice.dispatch.egress import DeniedError
 from vdevice.dispatch.http1 import ResponseError
+from vdevice.dispatch.proxy import ProxyError
 from vdevice.model import ErrorCode, Outcome, Verdict
 
 _WHERE = re.compile(r"\[[A-Z0-9_: ]*\] *| *\(_ssl\.c:\d+\)")
@@ -68,19 +67,17 @@ def failure(error: Exception) -> Outcome:
         case DeniedError():
             text = "every address of the host is in a network that delivery.deny_networks denies"
             return Outcome(Verdict.GIVE_UP, ErrorCode.CONNECT, text=text)
-        case socket.gaierror() | aiohttp.ClientConnectorDNSError():
+        case socket.gaierror():
             code, text = ErrorCode.DNS, "the name of the host is not resolved"
-        case ssl.SSLError() | aiohttp.ClientSSLError():
+        case ssl.SSLError():
             code, text = ErrorCode.TLS, _tls(error)
         case CertificateFileError():
             code, text = ErrorCode.TLS, "tls_ca, tls_cert or tls_key cannot be read, or is no certificate"
         case HandshakeError():
             code, text = ErrorCode.TLS, f"TLS: {_HANDSHAKE['UNEXPECTED_EOF_WHILE_READING']}"
-        case aiohttp.ClientHttpProxyError():
-            code, text = ErrorCode.CONNECT, f"the proxy answers HTTP {error.status}"
-        case ResponseError():
+        case ResponseError() | ProxyError():
             code, text = ErrorCode.CONNECT, str(error)
-        case ClosedError() | aiohttp.ServerDisconnectedError():
+        case ClosedError():
             code, text = ErrorCode.CONNECT, "the connection was closed before a response"
         case OSError():
             # The error's own words may hold addresses.
@@ -93,10 +90,6 @@ def failure(error: Exception) -> Outcome:
 
 def _tls(error: Exception) -> str:
     """Return OpenSSL's reason in words."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        error = error.certificate_error
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        error = error.os_error
     if isinstance(error, ssl.SSLCertVerificationError):
         words = _CERTIFICATE.get(error.verify_code) or f"is not trusted: {error.verify_message or 'no reason given'}"
         return f"the server's certificate {words}"

@@ -1,7 +1,4 @@
-"""Sends one request and returns what the response means. The only place that opens outgoing connections.
-
-Through a proxy aiohttp sends; else our own connections do, which cost a fifth of its CPU (docs/decisions/0004).
-"""
+"""Sends one request and returns what the response means. The only place that opens outgoing connections."""
 
 import asyncio
 import errno
@@ -9,11 +6,8 @@ import ssl
 from collections.abc import Mapping
 from typing import Self
 
-import aiohttp
 import msgspec
-from yarl import URL
 
-from vdevice.clean import clean
 from vdevice.config import Target
 from vdevice.config.schema import Delivery
 from vdevice.dispatch import redirects
@@ -21,17 +15,13 @@ from vdevice.dispatch.connection import ClosedError
 from vdevice.dispatch.connections import Connections, UnsendableError
 from vdevice.dispatch.content_coding import decoded
 from vdevice.dispatch.failure import CertificateFileError, failure
-from vdevice.dispatch.http1 import BROKE_OFF, MOST_BODY, TOO_LATE, Response, ResponseError, checked
+from vdevice.dispatch.http1 import MOST_BODY, Response, ResponseError
+from vdevice.dispatch.proxy import ProxyError
 from vdevice.errors import StalledError
 from vdevice.model import ErrorCode, Outcome, Verdict
 from vdevice.threads import in_thread
 from vdevice.webhooks import outcome as outcomes
 from vdevice.webhooks.request import Request
-
-# `send` bounds the whole of an attempt, redirects too.
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-_SKIPPED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"})
-
 
 UNSENDABLE = Outcome(Verdict.GIVE_UP, ErrorCode.BUILD, text="the request cannot be sent as it is")
 
@@ -45,7 +35,6 @@ class Sender:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._tls: dict[tuple[object, ...], ssl.SSLContext] = {}
-        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -54,8 +43,6 @@ class Sender:
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._connections.close()
-        if self._session:
-            await self._session.close()
 
     def apply(self, delivery: Delivery) -> None:
         """Go where this allows, and read CA and client certificate files anew, from the next request on."""
@@ -115,14 +102,14 @@ class Sender:
         try:
             tls = await self._context(target, deadline) if request.url.startswith("https:") else None
             if target.proxy:
-                response = await self._through_proxy(request, tls, target.proxy.reveal(), deadline)
+                response = await self._connections.send_through(target.proxy.reveal(), request, tls, deadline)
             else:
                 response = await self._connections.send(request, tls, deadline)
         except TimeoutError:
             return {}, Outcome(Verdict.RETRY, ErrorCode.TIMEOUT, text=f"no response within {target.timeout:g} s")
         except StalledError as error:
             return {}, Outcome(Verdict.RETRY, ErrorCode.TLS, text=str(error))
-        except (UnsendableError, aiohttp.InvalidURL):
+        except UnsendableError:
             return {}, UNSENDABLE
         except ClosedError as error:
             outcome = failure(error)
@@ -131,45 +118,9 @@ class Sender:
                 text = f"{outcome.text}; perhaps the server wants a client certificate (tls_cert)"
                 outcome = msgspec.structs.replace(outcome, text=text)
             return {}, outcome
-        except (aiohttp.ClientError, OSError, ResponseError) as error:
+        except (OSError, ResponseError, ProxyError) as error:
             return {}, failure(error)
         return response.headers, judged(target, response)
-
-    async def _through_proxy(
-        self, request: Request, tls: ssl.SSLContext | None, proxy: str, deadline: float
-    ) -> Response:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                # A connection for each request: on a kept one a late second response would be taken for the next one's.
-                connector=aiohttp.TCPConnector(limit=0, force_close=True),
-                middlewares=[_only_once],
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                skip_auto_headers=_SKIPPED,
-            )
-        try:
-            # aiohttp would write lone surrogates as bytes that are no UTF-8.
-            request.head().encode()
-            async with asyncio.timeout_at(deadline):
-                response = await self._session.request(
-                    request.method,
-                    URL(request.url, encoded=True),
-                    headers=request.headers,
-                    data=request.body if request.method != "GET" else None,
-                    allow_redirects=False,
-                    timeout=_NO_TIMEOUT,
-                    ssl=tls or True,
-                    proxy=proxy,
-                )
-        except ValueError:
-            # aiohttp refuses what it cannot send; its words may hold the URL.
-            raise UnsendableError from None
-        async with response:
-            # aiohttp hands on bytes that are no UTF-8 as lone surrogates. Of a repeated header the first counts.
-            headers = {name.lower(): clean(value) for name, value in reversed(list(response.headers.items()))}
-            body, note = await _read(response, deadline)
-            return checked(Response(response.status, headers, body, reusable=False, note=note))
 
     async def _context(self, target: Target, deadline: float) -> ssl.SSLContext:
         """Return how TLS is spoken with a target; its files are read off the loop, as a disk may hang."""
@@ -178,16 +129,6 @@ class Sender:
             seconds = max(deadline - self._loop.time(), 0)
             known[files] = await in_thread(f"a TLS file of {target.name}", seconds, lambda: tls_context(target))
         return known[files]
-
-
-async def _only_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a GET, PUT or DELETE again by itself where its connection was closed (RFC 9110, 9.2.2)."""
-    try:
-        return await send(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-        raise ResponseError("the connection was closed before a response") from None
 
 
 def _is_redirect(headers: Mapping[str, str], outcome: Outcome) -> bool:
@@ -222,20 +163,3 @@ def tls_context(target: Target) -> ssl.SSLContext:
     # A server that speaks HTTP/2 only says so in the handshake.
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-async def _read(response: aiohttp.ClientResponse, deadline: float) -> tuple[bytes, str]:
-    """Read a body to its end, or to where that is too far; returns it, and what was wrong with it."""
-    body = bytearray()
-    note = ""
-    try:
-        async with asyncio.timeout_at(deadline):
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > MOST_BODY:
-                    break
-    except TimeoutError:
-        note = TOO_LATE
-    except (aiohttp.ClientError, OSError):
-        note = BROKE_OFF
-    return bytes(body[:MOST_BODY]), note
