@@ -387,7 +387,7 @@ async def test_a_retry_that_waits_is_paused_too(recorder: Recorder, tmp_path: Pa
     assert len(recorder.requests) == before + 1
 
 
-async def test_a_removed_target_makes_dead_letters_that_can_be_replayed(recorder: Recorder, tmp_path: Path) -> None:
+async def test_what_waits_for_a_target_that_is_gone_waits_until_it_is_back(recorder: Recorder, tmp_path: Path) -> None:
     recorder.reply = lambda _n: answer(503)
     async with device(target(recorder), tmp_path) as app, peer(app.address) as plc:
         await write(plc, "a", "b")
@@ -395,12 +395,33 @@ async def test_a_removed_target_makes_dead_letters_that_can_be_replayed(recorder
         on = path.read_text()
         path.write_text(with_given('[modbus]\nlisten = "127.0.0.1:0"\n'))
         assert await app.reload()
-        await until(lambda: app.board.targets[7].failed == 2)
         assert await plc.ask(fc16(7000, "c")) == b"\x90\x02"
-        status = await plc.inputs(7000, 16)
-        assert (status[0], status[10]) == (TargetStatus.NOT_CONFIGURED, ErrorCode.TARGET)
+        assert (await plc.inputs(7000, 1))[0] == TargetStatus.NOT_CONFIGURED
+        assert (app.board.targets[7].queued, app.board.targets[7].failed) == (2, 0)
         recorder.reply = lambda _n: answer(200)
+        tries = len(recorder.requests)
         path.write_text(on)
+        assert await app.reload()
+        await until(lambda: app.board.targets[7].delivered == 2)
+    assert len(recorder.requests) == tries + 2
+    assert recorder.bodies()[-2:] == [b"a", b"b"]
+
+
+async def test_what_waits_too_long_for_a_target_that_is_gone_is_a_dead_letter_that_can_be_replayed(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    recorder.reply = lambda _n: answer(503)
+    async with device(target(recorder), tmp_path) as app, peer(app.address) as plc:
+        await write(plc, "a", "b")
+        on = (tmp_path / "vdevice.toml").read_text()
+    # Over a restart, too.
+    async with device("[delivery]\nmax_age = 1\n", tmp_path) as app, peer(app.address) as plc:
+        await until(lambda: app.board.targets[7].failed == 2)
+        status = await plc.inputs(7000, 16)
+        assert (status[0], status[8], status[10]) == (TargetStatus.NOT_CONFIGURED, 0, ErrorCode.TARGET)
+        assert "not in the config" in app.board.targets[7].error_text
+        recorder.reply = lambda _n: answer(200)
+        (tmp_path / "vdevice.toml").write_text(on)
         assert await app.reload()
         assert await asyncio.to_thread(replay_all, app) == 2
         await until(lambda: app.board.targets[7].delivered == 2)

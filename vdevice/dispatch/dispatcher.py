@@ -1,8 +1,12 @@
-"""Owns the lanes: starts one for each target, hands them what is stored, renders and sends for them."""
+"""Owns the lanes: starts one for each target, hands them what is stored, renders and sends for them.
+
+What waits for a target that is not in the config has a lane, too, of a stand-in that sends nothing: it waits there until the
+target is back, or max_age is over. A config that was cut for a moment costs nothing.
+"""
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -10,14 +14,13 @@ import structlog
 from vdevice.board import Board
 from vdevice.clock import Clock
 from vdevice.config import Config, Target
+from vdevice.config.secret import Secret
 from vdevice.dispatch.lane import Lane
 from vdevice.dispatch.sender import Sender
-from vdevice.errors import BuildError, FileRefusedError, OutboxFailingError, StalledError
+from vdevice.errors import BuildError, FileRefusedError, StalledError
 from vdevice.model import ErrorCode, Outcome, Stored, Verdict
 from vdevice.outbox.api import Outbox
 from vdevice.webhooks import files, http
-
-GONE = "the target was removed from the config"
 
 log = structlog.get_logger()
 
@@ -32,6 +35,7 @@ class Dispatcher:
         self._board = board
         self._sender = sender
         self._lanes: dict[int, Lane] = {}
+        self._missing: dict[int, Target] = {}
         self._group: asyncio.TaskGroup | None = None
         self._stopping = False
 
@@ -49,18 +53,19 @@ class Dispatcher:
             self._group = None
 
     def apply(self, config: Config) -> None:
-        """Go on with another config: lanes of targets that are gone end, and what waits for them becomes dead letters."""
+        """Go on with another config: what waits for targets that are gone waits on."""
         if self._stopping:
             return
         self._config = config
         self._sender.apply(config.delivery)
-        for number, lane in self._lanes.items():
-            if number not in config.targets:
-                lane.stop()
+        self._missing = {}
         for target in config.targets.values():
             self._open_lane(target)
-        self._outbox.serve(config.targets.values(), self._offer)
-        self._fail_removed()
+        self._keep_missing()
+        for number, lane in self._lanes.items():
+            if number not in config.targets and number not in self._missing:
+                lane.stop()
+        self._serve(self._offer)
 
     def shift(self, jump: float, now: float) -> None:
         """Let what the lanes hold follow a clock that was set by `jump` seconds to `now`."""
@@ -71,7 +76,7 @@ class Dispatcher:
         """Begin no attempt any more; `drain` waits for those under way."""
         self._stopping = True
         # The targets stay: their outcomes are still to be recorded. What is offered now is sent after the next start.
-        self._outbox.serve(self._config.targets.values(), lambda _stored: None)
+        self._serve(lambda _stored: None)
         for lane in self._lanes.values():
             lane.stop()
 
@@ -90,7 +95,21 @@ class Dispatcher:
             lane = self._lanes[target.number] = Lane(target, self._outbox, self._board, self._attempt, self._clock)
         elif lane.target != target:
             lane.update(target)
+        lane.is_missing = target.number in self._missing
         lane.start(self._spawn)
+
+    def _keep_missing(self) -> bool:
+        """Open a lane for each target that messages wait for without a config; tell whether there is a new one."""
+        found = False
+        for number, state in self._board.targets.items():
+            if self._group and state.queued > 0 and number not in self._config.targets and number not in self._missing:
+                found = True
+                self._missing[number] = _stand_in(number, self._config.delivery.max_age)
+                self._open_lane(self._missing[number])
+        return found
+
+    def _serve(self, offer: Callable[[list[Stored]], None]) -> None:
+        self._outbox.serve([*self._config.targets.values(), *self._missing.values()], offer)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         if self._group is None:
@@ -100,37 +119,17 @@ class Dispatcher:
     def _offer(self, stored: list[Stored]) -> None:
         for item in stored:
             number = item.event.target
-            if number in self._config.targets:
+            if number in self._config.targets or number in self._missing:
                 self._lanes[number].offer(item)
-            elif self._group:
+            elif not self._stopping and self._keep_missing():
                 # Its target went away while it was committed.
-                self._spawn(self._fail_waiting(number))
+                self._serve(self._offer)
 
     def _look_again(self) -> None:
         for lane in self._lanes.values():
             lane.look_again()
-        self._fail_removed()
-
-    def _fail_removed(self) -> None:
-        """Make dead letters of what waits for targets without a config."""
-        for number, state in self._board.targets.items():
-            if self._group and number not in self._config.targets and state.queued > 0:
-                self._spawn(self._fail_waiting(number))
-
-    async def _fail_waiting(self, number: int) -> None:
-        lane = self._lanes.get(number)
-        # What is delivered in this moment is no dead letter; and the target may be back meanwhile.
-        while lane and lane.under_way and number not in self._config.targets:
-            await asyncio.wait(lane.under_way, timeout=1)
-        if number in self._config.targets:
-            return
-        try:
-            count = await self._outbox.fail_waiting(number, GONE, time.time())
-        except OutboxFailingError:
-            log.warning("dead letters could not be recorded", target=number)
-            return
-        if count:
-            log.error("given up", target=number, error=int(ErrorCode.TARGET), reason=GONE, events=count)
+        if not self._stopping and self._keep_missing():
+            self._serve(self._offer)
 
     async def _attempt(self, target: Target, stored: Stored) -> Outcome:
         try:
@@ -152,3 +151,8 @@ class Dispatcher:
         except Exception as error:
             log.exception("internal error", event_id=stored.event.id, target=target.number)
             return Outcome(Verdict.GIVE_UP, ErrorCode.INTERNAL, text=f"internal error ({type(error).__name__})")
+
+
+def _stand_in(number: int, max_age: float) -> Target:
+    """Return a target for what waits without one: it is never tried, and knows how long that may wait."""
+    return Target(number=number, method="post-raw", url=Secret(""), enabled=False, max_age=max_age)

@@ -37,7 +37,10 @@ log = structlog.get_logger()
 
 
 class Lane:
-    """One target's queue. `attempt` renders and sends; `start` begins to work, `stop` ends it."""
+    """One target's queue. `attempt` renders and sends; `start` begins to work, `stop` ends it.
+
+    `is_missing` says that the target is not in the config: what grows too old is given up for that.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Lane:
         clock: Clock,
     ) -> None:
         self.target = target
+        self.is_missing = False
         self._outbox = outbox
         self._board = board
         self._state = board.targets[target.number]
@@ -250,8 +254,10 @@ class Lane:
         return stored.since + self.target.max_age
 
     async def _end_too_old(self, stored: Stored) -> None:
-        text = f"older than max_age ({self.target.max_age:g} s)"
-        await self._finish(stored, Outcome(Verdict.GIVE_UP, ErrorCode.TOO_OLD, self._state.http_status, text))
+        text, error = f"older than max_age ({self.target.max_age:g} s)", ErrorCode.TOO_OLD
+        if self.is_missing:
+            text, error = f"the target is not in the config, and the message is {text}", ErrorCode.TARGET
+        await self._finish(stored, Outcome(Verdict.GIVE_UP, error, self._state.http_status, text))
 
     async def _attempt_once(self, stored: Stored) -> bool:
         """Attempt a message and record the outcome; tell whether it waits here no more. A stop does not interrupt it."""

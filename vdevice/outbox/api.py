@@ -54,9 +54,6 @@ class Outbox(Protocol):
     def finish(self, stored: Stored, outcome: Outcome, now: float) -> Awaitable[bool]:
         """Record how an event ended; False if it was ended already."""
 
-    def fail_waiting(self, target: int, text: str, now: float) -> Awaitable[int]:
-        """Make dead letters of all that waits for a target; return how many there were."""
-
     def purge(self, delivered_before: float, failed_before: float) -> Awaitable[int]:
         """Delete some events whose time to be kept is over; return how many, 0 when none is left."""
 

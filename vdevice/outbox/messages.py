@@ -53,14 +53,6 @@ class Fetch(msgspec.Struct, frozen=True, tag=True, array_like=True):
     now: float
 
 
-class FailWaiting(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Make dead letters of all that waits for a target; answered by how many there were."""
-
-    target: int
-    text: str
-    now: float
-
-
 class Purge(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Delete at most `limit` events whose time to be kept is over; answered by how many there were."""
 
@@ -87,7 +79,7 @@ class Shift(msgspec.Struct, frozen=True, tag=True, array_like=True):
     started: float
 
 
-Request = Put | Finish | Retry | Fetch | FailWaiting | Purge | Probe | Shift
+Request = Put | Finish | Retry | Fetch | Purge | Probe | Shift
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):

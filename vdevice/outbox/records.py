@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from vdevice.clock import LEAST
-from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict, digest_of
+from vdevice.model import Event, EventState, Outcome, Stored, Verdict, digest_of
 from vdevice.outbox.messages import Finish, Put, Retry
 
 _EVENT = (
@@ -206,19 +206,6 @@ def _show(
         latency_ms = before.latency_ms if latency_ms is None else latency_ms
         finished_at = before.finished_at if finished_at is None else finished_at
     ledger.last[target] = Last(outcome.http_status, outcome.error, outcome.text, latency_ms, finished_at)
-
-
-def fail_waiting(ledger: Ledger, target: int, text: str, now: float) -> int:
-    """Make dead letters of all that waits for a target which is gone; return how many there were."""
-    cursor = ledger.connection.execute(
-        "UPDATE event SET state = ?, finished_at = ?, http_status = 0, error = ?, error_text = ? "
-        "WHERE target = ? AND state = 0",
-        (EventState.FAILED, now, ErrorCode.TARGET, text, target),
-    )
-    if cursor.rowcount:
-        ledger.count(target).failed += cursor.rowcount
-        _show(ledger, target, Outcome(Verdict.GIVE_UP, ErrorCode.TARGET, text=text), finished_at=int(now))
-    return cursor.rowcount
 
 
 def fetch(ledger: Ledger, target: int, after: int, limit: int, now: float) -> tuple[list[Stored], float | None]:

@@ -20,7 +20,7 @@ from vdevice.config import Config, Target
 from vdevice.errors import OutboxFailingError, VdeviceError
 from vdevice.model import ErrorCode, Event, Outcome, Stored, Verdict
 from vdevice.outbox import locks
-from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Retry, Shift
+from vdevice.outbox.messages import Fetch, Finish, Probe, Purge, Put, Retry, Shift
 from vdevice.outbox.room import Room
 from vdevice.outbox.writer_client import WriterClient, limit_of, patience_of
 
@@ -140,16 +140,6 @@ class SqliteOutbox:
         """Return the next events that wait for a target, in order, behind seq `after`, and when a delayed one is due."""
         kind = tuple[list[Stored], float | None]
         return self._writer.ask(Fetch(target, after, limit, now), convert=lambda found: msgspec.convert(found, kind))
-
-    def fail_waiting(self, target: int, text: str, now: float) -> asyncio.Future[int]:
-        """Make dead letters of all that waits for a target; return how many there were."""
-
-        def done(count: int | None) -> None:
-            if count:
-                self._board.count(target, failed=count)
-                self._board.ended(target, Outcome(Verdict.GIVE_UP, ErrorCode.TARGET, text=text), now, 0)
-
-        return self._writer.ask(FailWaiting(target, text, now), done)
 
     def purge(self, delivered_before: float, failed_before: float) -> asyncio.Future[int]:
         """Delete some events whose time to be kept is over; return how many, 0 when none is left."""

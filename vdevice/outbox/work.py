@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from vdevice.outbox import database, records
-from vdevice.outbox.messages import FailWaiting, Fetch, Finish, Probe, Purge, Put, Request, Retry, Shift
+from vdevice.outbox.messages import Fetch, Finish, Probe, Purge, Put, Request, Retry, Shift
 from vdevice.outbox.records import Ledger
 
 _OF_THE_REQUEST = {
@@ -143,8 +143,6 @@ def _single(ledger: Ledger, request: Request) -> Any:  # noqa: ANN401 (each requ
             return records.retry(ledger, request)
         case Fetch(target, after, limit, now):
             return records.fetch(ledger, target, after, limit, now)
-        case FailWaiting(target, text, now):
-            return records.fail_waiting(ledger, target, text, now)
         case Purge(delivered_before, failed_before, limit):
             return records.purge(ledger, delivered_before, failed_before, limit)
         case Shift(jump, now, started):

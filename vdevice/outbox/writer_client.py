@@ -20,7 +20,7 @@ import structlog
 from vdevice.errors import VdeviceError
 from vdevice.outbox import messages
 from vdevice.outbox.asked import Asked, answer, lose, refuse
-from vdevice.outbox.messages import FailWaiting, Probe, Reply, Request, Shift
+from vdevice.outbox.messages import Probe, Reply, Request, Shift
 from vdevice.outbox.request_queue import OutOfTurnError, RequestQueue
 
 PUTS_AT_ONCE = 256
@@ -155,7 +155,7 @@ class WriterClient(asyncio.SubprocessProtocol):
             frame, wrong = messages.frame(request), ""
         except _ENCODE_ERRORS as error:
             frame, wrong = b"", f"it cannot be encoded ({error})"
-        slow = isinstance(request, FailWaiting | Shift)
+        slow = isinstance(request, Shift)
         seconds = max(ALL_ROWS_SECONDS, self.limit) if slow else self.limit
         asked = Asked(frame, type(request), self._loop.time(), seconds, future, convert, done)
         if wrong:

@@ -70,9 +70,7 @@ class NatsOutbox:
         self._results = Results(self._broker, names, self._show, lambda number: self._counts.of(number).accepted)
         self._balance = Balance(self._broker, names, self._counts, self._results)
         self._made: dict[str, streams.Life] = {}
-        self._taking = Taking(
-            self._broker, names, self._results, self._reserve, lambda number: board.targets[number].queued
-        )
+        self._taking = Taking(self._broker, names, self._results, self._reserve)
         self._taking.on_stuck = self._stuck
         self._is_stuck = False
         self._others: dict[str, tuple[float, Presence]] = {}
@@ -139,13 +137,6 @@ class NatsOutbox:
     async def finish(self, stored: Stored, outcome: Outcome, now: float) -> bool:
         """Record how an event ended; False if it was ended already. Raises OutboxFailingError."""
         return await self._taking.finish(stored, outcome, now)
-
-    async def fail_waiting(self, target: int, text: str, now: float) -> int:
-        """Make dead letters of all that waits for a target; return how many there were. Raises OutboxFailingError."""
-        count = await self._taking.fail_waiting(target, text, now)
-        # The target may be back, and what was taken meanwhile is for its lane.
-        self.on_outside_change()
-        return count
 
     async def purge(self, delivered_before: float, failed_before: float) -> int:  # noqa: ARG002 (the outbox's own words)
         """Delete nothing: the streams have an age."""

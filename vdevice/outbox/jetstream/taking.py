@@ -16,8 +16,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from vdevice.config import Target
-from vdevice.errors import OutboxFailingError
-from vdevice.model import TARGETS, ErrorCode, EventState, Outcome, Stored, Verdict
+from vdevice.model import EventState, Outcome, Stored
 from vdevice.outbox.jetstream import documents
 from vdevice.outbox.jetstream.broker import Broker
 from vdevice.outbox.jetstream.consumers import event_of, make_consumer, subscribed
@@ -40,24 +39,20 @@ log = structlog.get_logger()
 
 
 class Taking:
-    """Takes for the targets in `served`, and holds what it took; `queued` says how much waits for a target."""
+    """Takes for the targets in `served`, and holds what it took."""
 
-    def __init__(
-        self, broker: Broker, names: Names, results: Results, reserve: Reserve, queued: Callable[[int], int]
-    ) -> None:
+    def __init__(self, broker: Broker, names: Names, results: Results, reserve: Reserve) -> None:
         self.on_stuck: Callable[[bool], None] = lambda _stuck: None
         self.served: frozenset[int] = frozenset()
         self._broker = broker
         self._names = names
         self._results = results
         self._reserve = reserve
-        self._queued = queued
         self._targets: dict[int, Target] = {}
         self._offer: Callable[[list[Stored]], None] = lambda _stored: None
         self._leases = Leases()
         self._pulling: dict[int, asyncio.Task[None]] = {}
         self._ups = 0
-        self._failing = {number: asyncio.Lock() for number in TARGETS}
 
     def serve(self, targets: Collection[Target], offer: Callable[[list[Stored]], None]) -> None:
         """Take for these targets, as far as they are this dispatcher's."""
@@ -307,26 +302,3 @@ class Taking:
         subject = self._names.dead(letter.event.target)
         message = Message(subject, documents.encode(letter), {"Nats-Msg-Id": name})
         await self._broker.publish_once(self._names.dead_stream, message, letter.event.id)
-
-    async def fail_waiting(self, target: int, text: str, now: float) -> int:
-        """Make dead letters of all that waits for a target which is gone. Raises OutboxFailingError."""
-        outcome = Outcome(Verdict.GIVE_UP, ErrorCode.TARGET, text=text)
-        count = 0
-        if self._failing[target].locked():
-            return 0
-        try:
-            async with self._failing[target]:
-                await self._consumer(target, 1)
-                async with subscribed(self._broker, self._names, self._names.consumer(target)) as subscription:
-                    while self._queued(target) > 0 and target not in self._targets:
-                        count += await self._fail_held(target, outcome, now)
-                        with contextlib.suppress(nats.errors.TimeoutError):
-                            for message in await subscription.fetch(1, AGAIN):
-                                await self._hold(target, message)
-        except (nats.errors.Error, OSError) as error:
-            raise OutboxFailingError(str(error)) from error
-        return count
-
-    async def _fail_held(self, target: int, outcome: Outcome, now: float) -> int:
-        held = await self.fetch(target, 0, len(self._leases.held))
-        return sum([await self.finish(stored, outcome, now) for stored in held])
