@@ -16,7 +16,8 @@ from tests.support import Recorder, device
 from tests.web.conftest import WEB, Opened
 from vdevice.app import App
 from vdevice.errors import VdeviceError
-from vdevice.web.auth import FILE, TRIES, Access
+from vdevice.web.auth import FILE, Access
+from vdevice.web.guesses import TRIES
 from vdevice.web.routes import ROUTES
 
 TARGET = '[targets.7]\nmethod = "get"\nurl = "http://127.0.0.1:9/"\n'
@@ -33,7 +34,9 @@ class Browser:
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, object]]:
         url = f"http://{self.address}/{path}"
-        async with self._session.request(method, url, json=body, headers=headers) as answer:
+        # Without a body, a change wants our own header.
+        sent = {**({} if body is not None else {"X-Vdevice": "1"}), **(headers or {})}
+        async with self._session.request(method, url, json=body, headers=sent) as answer:
             content = await answer.read()
             return answer.status, json.loads(content) if "json" in answer.content_type and content else {}
 
@@ -209,7 +212,7 @@ async def test_passwd_takes_effect_at_once(recorder: Recorder, tmp_path: Path) -
     await access.refresh()
     assert not access.is_open
     assert access.who("", "") is None
-    session = access.sign_in("admin", "long enough", "a")
+    session = await access.sign_in("admin", "long enough", "a")
     assert access.who(session, "")
     assert "longer one" in await passwd(tmp_path, "short", code=1)
 
@@ -242,6 +245,12 @@ async def test_a_person_signs_in_and_out(opened: Opened, tmp_path: Path) -> None
         await page.get_by_label("Password").fill(PASSWORD)
         await page.keyboard.press("Enter")
         await expect(page.locator(".cell")).to_have_count(64)
+        await page.get_by_role("link", name="Device").click()
+        await page.get_by_label("name").fill("scada")
+        await page.get_by_role("button", name="Make").click()
+        await expect(page.locator("code")).to_have_count(1)
+        await page.get_by_role("button", name="Revoke scada").click()
+        await expect(page.get_by_role("button", name="Revoke scada")).to_have_count(0)
         await page.get_by_role("button", name="Sign out").click()
         await expect(page.get_by_label("Password")).to_be_visible()
 

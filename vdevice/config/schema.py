@@ -139,11 +139,15 @@ class Modbus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Web(msgspec.Struct, frozen=True, kw_only=True):
-    """[web]: the page. `hosts` are the names that it is reached by, beside addresses, localhost and this machine's name."""
+    """[web]: the page. `hosts` are the names that it is reached by, beside addresses, localhost and this machine's name.
+
+    `trusted_proxies` are the reverse proxies whose X-Forwarded-For, -Host and -Proto are believed.
+    """
 
     enabled: bool = True
     listen: Listen = msgspec.field(default_factory=lambda: Listen("127.0.0.1:8080"))
     hosts: list[str] = []
+    trusted_proxies: list[Network] = []
 
 
 class Outbox(msgspec.Struct, frozen=True, kw_only=True):

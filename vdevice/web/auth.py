@@ -1,7 +1,8 @@
 """Who may see and change the device in a browser: passwords, sessions, tokens, and how often one may guess.
 
-Passwords (argon2id) and the digests of tokens stand in `vdevice.users.json` beside the config, for its owner only. Sessions
-are in memory: a restart asks for the password again.
+Passwords (argon2id) and the digests of tokens stand in `vdevice.users.json` beside the config, for its owner only. What the
+file says now holds: a session ends with the password that it began with, a token with the user who made it, and the role of
+both is the user's. Sessions are in memory: a restart asks for the password again.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ import msgspec
 from vdevice import regular
 from vdevice.errors import VdeviceError
 from vdevice.threads import in_thread
+from vdevice.web.guesses import Guesses
 
 T = TypeVar("T")
 
@@ -39,8 +41,9 @@ SECONDS = 5.0
 """How long the file may take to be read or written, and a password to be checked."""
 
 SHORTEST = 8
-TRIES, PAUSE = 5, 30.0
-"""So many wrong passwords from one address, and it waits so many seconds before each further one."""
+
+MOST_SESSIONS = 50
+"""Sessions of one user; the one that was used longest ago makes room."""
 
 
 class User(msgspec.Struct, frozen=True):
@@ -52,12 +55,13 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A program's access: `digest` is the SHA-256 of what it was shown once."""
+    """A program's access: `digest` is the SHA-256 of what it was shown once, `user` is whose it is."""
 
     name: str
     role: Role
     digest: str
     created_at: float
+    user: str = ""
 
 
 class Users(msgspec.Struct, frozen=True):
@@ -68,18 +72,23 @@ class Users(msgspec.Struct, frozen=True):
 
 
 class Who(msgspec.Struct, frozen=True):
-    """Who asks, and what they may do."""
+    """Who asks, and what they may do; `user` is who that is in the file."""
 
     name: str
     role: Role
+    user: str = ""
 
 
 EVERYBODY = Who("local", "admin")
-"""Without a password the page is on loopback only, and whoever is there may do all."""
+"""Without a password the page is for loopback only, and whoever is there may do all."""
 
 
-class ThrottledError(VdeviceError):
-    """Too many wrong passwords."""
+class Kept(msgspec.Struct, frozen=True):
+    """A session: whose, the hash of the password that it began with, and when it was used last."""
+
+    name: str
+    hash: str
+    used_at: float
 
 
 class Access:
@@ -87,9 +96,10 @@ class Access:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
-        self._sessions: dict[str, tuple[Who, float]] = {}
-        self._wrong: dict[str, tuple[int, float]] = {}
-        self._seen: tuple[int, int] | None = None
+        self._sessions: dict[str, Kept] = {}
+        self._guesses = Guesses()
+        self._one_check = asyncio.Lock()
+        self._seen: tuple[int, int, int] | None = None
         self._users = Users()
         self._looked_at = -math.inf
         self._one_at_a_time = asyncio.Lock()
@@ -108,18 +118,22 @@ class Access:
             return
         except OSError as error:
             raise VdeviceError(f"{FILE} cannot be looked at ({error.strerror}); check its folder") from None
-        seen = (status.st_mtime_ns, status.st_size)
+        seen = (status.st_mtime_ns, status.st_size, status.st_ino)
         if self._seen != seen:
             try:
-                self._users = msgspec.json.decode(regular.read(self._path), type=Users)
-            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+                users = msgspec.json.decode(regular.read(self._path), type=Users)
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise VdeviceError(
-                    f"{FILE} is damaged; remove it, and set the password anew with `vdevice passwd`"
+                    f"{FILE} is damaged and lets nobody in; put back a copy of it, or stop the device, move the file away, "
+                    "and set each password anew with `vdevice passwd`"
                 ) from None
-            self._seen = seen
+            # A token ends with its user, also where a user of that name comes later.
+            names = {user.name for user in users.users}
+            kept = [token for token in users.tokens if token.user in names]
+            self._users, self._seen = msgspec.structs.replace(users, tokens=kept), seen
 
     async def aside(self, work: Callable[[], T]) -> T:
-        """Do what looks at the file, or takes long, in a thread: one at a time, for each takes a core and 64 MiB.
+        """Do what looks at the file in a thread, one after the other.
 
         Raises what `work` raises, and StalledError.
         """
@@ -139,7 +153,9 @@ class Access:
         return not self._users.users
 
     def set_password(self, name: str, password: str, role: Role) -> None:
-        """Set the password of a user, who may be new. Raises VdeviceError."""
+        """Set the password of a user, who may be new; their sessions end. Raises VdeviceError."""
+        if not name.strip():
+            raise VdeviceError("the name of the user is empty; give one")
         if len(password) < SHORTEST:
             raise VdeviceError(f"the password has fewer than {SHORTEST} characters; take a longer one")
         self.look()
@@ -148,21 +164,27 @@ class Access:
         if role != "admin" and not any(other.role == "admin" for other in others):
             raise VdeviceError("the first user must be an admin; set a password without --role viewer first")
         self._save(msgspec.structs.replace(self._users, users=[*others, user]))
-        self._sessions = {key: kept for key, kept in self._sessions.items() if kept[0].name != name}
 
-    def sign_in(self, name: str, password: str, address: str) -> str:
-        """Return a new session, or an empty string for a wrong name or password. Raises ThrottledError."""
-        self.look()
-        count, last = self._wrong.get(address, (0, 0.0))
-        if count >= TRIES and time.monotonic() - last < PAUSE:
-            raise ThrottledError(f"too many wrong passwords; wait {PAUSE:.0f} s")
-        user = next((user for user in self._users.users if user.name == name), None)
-        if not _fits(user, password):
-            self._wrong[address] = (count + 1, time.monotonic())
+    async def sign_in(self, name: str, password: str, address: str) -> str:
+        """Return a new session, or an empty string for a wrong name or password.
+
+        Passwords are checked one at a time, since each check takes a core and 64 MiB; few may wait for theirs.
+        Raises ThrottledError, and VdeviceError where the file cannot be read.
+        """
+        self._guesses.begin(address, name, time.monotonic())
+        try:
+            async with self._one_check:
+                await self.aside(self.look)
+                user = self._user(name)
+                fits = await in_thread("the check of a password", SECONDS, lambda: _fits(user, password))
+        finally:
+            self._guesses.end(address)
+        if user is None or not fits:
             return ""
-        self._wrong.pop(address, None)
+        self._guesses.forget(address, name)
         session = secrets.token_urlsafe(32)
-        self._sessions[_digest(session)] = (Who(name, user.role if user else "viewer"), time.monotonic())
+        self._sessions[_digest(session)] = Kept(name, user.hash, time.monotonic())
+        self._end_sessions(name)
         return session
 
     def sign_out(self, session: str) -> None:
@@ -170,29 +192,50 @@ class Access:
         self._sessions.pop(_digest(session), None)
 
     def who(self, session: str, token: str) -> Who | None:
-        """Return who has this session or token; None where nobody has."""
-        if self.is_open:
-            return EVERYBODY
+        """Return who has this session or token, in the role that the file gives them now; None where nobody has."""
         if token:
-            digest = _digest(token)
-            found = next((one for one in self._users.tokens if secrets.compare_digest(one.digest, digest)), None)
-            return Who(f"token {found.name}", found.role) if found else None
+            return self._who_has(token)
+        key = _digest(session)
+        kept = self._sessions.get(key)
+        user = self._user(kept.name) if kept else None
         now = time.monotonic()
-        self._sessions = {key: kept for key, kept in self._sessions.items() if now - kept[1] < SESSION}
-        who, _ = self._sessions.get(_digest(session), (None, 0.0))
-        # A user whose password was taken away has no session any more.
-        if who is None or all(user.name != who.name for user in self._users.users):
+        if kept is None or user is None or kept.hash != user.hash or now - kept.used_at >= SESSION:
+            self._sessions.pop(key, None)
             return None
-        self._sessions[_digest(session)] = (who, now)
-        return who
+        self._sessions[key] = msgspec.structs.replace(kept, used_at=now)
+        return Who(user.name, user.role, user.name)
 
-    def new_token(self, name: str, role: Role) -> str:
-        """Return a new token, which is shown only now. Raises VdeviceError where the name is taken."""
+    def _who_has(self, token: str) -> Who | None:
+        digest = _digest(token)
+        found = next((one for one in self._users.tokens if secrets.compare_digest(one.digest, digest)), None)
+        user = self._user(found.user) if found else None
+        if found is None or user is None:
+            return None
+        role: Role = "admin" if found.role == user.role == "admin" else "viewer"
+        return Who(f"token {found.name}", role, user.name)
+
+    def _user(self, name: str) -> User | None:
+        return next((user for user in self._users.users if user.name == name), None)
+
+    def _end_sessions(self, name: str) -> None:
+        # The longest unused of this user, and all that ended by time.
+        now = time.monotonic()
+        self._sessions = {key: kept for key, kept in self._sessions.items() if now - kept.used_at < SESSION}
+        own = sorted((kept.used_at, key) for key, kept in self._sessions.items() if kept.name == name)
+        for _, key in own[:-MOST_SESSIONS]:
+            del self._sessions[key]
+
+    def new_token(self, name: str, role: Role, user: str) -> str:
+        """Return a new token of a user, shown only now. Raises VdeviceError for a name that is taken, or no such user."""
         self.look()
+        if self._user(user) is None:
+            raise VdeviceError(
+                "a token belongs to a user, and there is none yet; set a password first, by `vdevice passwd`"
+            )
         if any(token.name == name for token in self._users.tokens):
             raise VdeviceError(f"there is a token {name!r} already; revoke it, or take another name")
         token = secrets.token_urlsafe(32)
-        made = Token(name, role, _digest(token), time.time())
+        made = Token(name, role, _digest(token), time.time(), user)
         self._save(msgspec.structs.replace(self._users, tokens=[*self._users.tokens, made]))
         return token
 
@@ -227,7 +270,7 @@ def _fits(user: User | None, password: str) -> bool:
     """Check a password; as slowly for a name that nobody has."""
     try:
         argon2.PasswordHasher().verify(user.hash if user else _nobody(), password)
-    except (argon2.exceptions.VerifyMismatchError, argon2.exceptions.InvalidHashError):
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
     return user is not None
 

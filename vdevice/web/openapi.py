@@ -8,7 +8,7 @@ import msgspec
 
 from vdevice import __version__
 from vdevice.sheets import FORMATS
-from vdevice.web.routes import ROUTES, Route
+from vdevice.web.routes import OWN_HEADER, ROUTES, SAFE, Route
 from vdevice.web.views import Login, Problem, Session
 
 _PARAMETERS = {
@@ -76,6 +76,9 @@ def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
         {"name": name, "in": "query", "required": False, "schema": _PARAMETERS.get(name, {"type": "string"})}
         for name in route.query
     ]
+    if route.method not in SAFE and not route.body:
+        own = {"type": "string", "enum": ["1"]}
+        parameters.append({"name": OWN_HEADER, "in": "header", "required": True, "schema": own})
     content = (
         {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
         if route.answer is bytes

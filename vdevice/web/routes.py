@@ -35,6 +35,11 @@ from vdevice.web.views import (
 )
 
 Needs = Literal["viewer", "admin"]
+SAFE = frozenset({"GET", "HEAD"})
+"""Methods that change nothing."""
+
+OWN_HEADER = "X-Vdevice"
+"""What a change without a body is sent with: no other site can, without asking first whether it may."""
 
 
 class Route(NamedTuple):

@@ -1,7 +1,8 @@
 """The HTTP server: who may come in, problems as problem+json, the page's files, and the API's routes.
 
-Each request is held against its Host, so that no name can be rebound to this device, its Origin where it changes something,
-and the session or token. Left out are the two routes of health, signing in, and the page's own files, which hold no data.
+Each request is held against its Host, so that no name can be rebound to this device, its Origin, and the session or token.
+Left out are the two routes of health, signing in, and the page's own files, which hold no data. What changes something is
+taken only with a JSON body or the header X-Vdevice, neither of which a browser sends for another site unasked.
 """
 
 import base64
@@ -12,30 +13,31 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 from aiohttp import web
 
-from vdevice.clean import clean
 from vdevice.config import Config
 from vdevice.config.schema import Listen
 from vdevice.errors import ConfigError, VdeviceError
 from vdevice.web import live, metrics, openapi
-from vdevice.web.auth import EVERYBODY, LOOPBACK, Access, ThrottledError, Who
+from vdevice.web.asker import Asker, asker_of, origin_of
+from vdevice.web.auth import EVERYBODY, LOOPBACK, Access, Who
 from vdevice.web.call import ApiError, Call, Device, from_json, problems_of
-from vdevice.web.routes import ROUTES, Route
+from vdevice.web.guesses import ThrottledError
+from vdevice.web.routes import OWN_HEADER, ROUTES, SAFE, Route
 from vdevice.web.views import Login, Problem, Session
 
 STATIC = Path(__file__).parent / "static"
 COOKIE = "vdevice"
 MOST_BODY = 256 * 1024
-SAFE = frozenset({"GET", "HEAD"})
+OPEN = "no password is set, and then only this machine itself is let in; run `vdevice passwd`"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = structlog.get_logger()
 WHO: web.RequestKey[Who] = web.RequestKey("who", Who)
+ASKER: web.RequestKey[Asker] = web.RequestKey("asker", Asker)
 
 
 class Page:
@@ -88,9 +90,11 @@ class Page:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            request[ASKER] = asker_of(request, self._device.config.web)
             self._check_host(request)
             if not _is_public(request.path):
                 request[WHO] = await self._check(request)
+            _check_change(request)
             response = await handler(request)
         except ApiError as error:
             response = _problem(Problem(error.title, error.status, error.detail, current=error.current))
@@ -112,31 +116,33 @@ class Page:
         return response
 
     def _check_host(self, request: web.Request) -> None:
-        # Bytes of a header that are no UTF-8 come as lone surrogates.
-        origin = clean(request.headers.get("Origin", ""))
-        try:
-            host = urlsplit(f"//{clean(request.host)}").hostname or ""
-            origin_host, origin_netloc = urlsplit(origin).hostname, urlsplit(origin).netloc
-        except ValueError:
-            raise ApiError(400, "the header Host or Origin holds no host") from None
-        if not _is_ours(host, self._device.config):
-            raise ApiError(421, f"this device is not {host}", "add the name to web.hosts")
-        foreign = bool(origin) and origin_netloc.lower() != request.host.lower()
-        known = origin_host in self._device.config.web.hosts
-        if request.method not in SAFE and (
-            (foreign and not known) or request.headers.get("Sec-Fetch-Site") == "cross-site"
-        ):
+        asker = request[ASKER]
+        if not _is_ours(asker.host, self._device.config):
+            raise ApiError(421, f"this device is not {asker.host}", "add the name to web.hosts")
+        if request.method in SAFE and _is_public(request.path):
+            return
+        # A page of another port of the same name is another site, too.
+        origin = request.headers.get("Origin")
+        if origin is not None and origin_of(origin) != asker.origin:
+            words = "behind a reverse proxy, add it to web.trusted_proxies, and let it send X-Forwarded-Host and -Proto"
+            raise ApiError(403, "another site may not ask this", words)
+        if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
             raise ApiError(403, "another site may not ask this")
 
     def _who(self, request: web.Request) -> Who:
-        if self.access.is_open and self._device.config.web.listen.host not in LOOPBACK:
-            # The file went away while the device runs; then nobody is let in, not everybody.
-            raise ApiError(403, "no password is set; run `vdevice passwd`")
+        if self.access.is_open:
+            return self._everybody(request)
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         who = self.access.who(request.cookies.get(COOKIE, ""), token if kind.lower() == "bearer" else "")
         if who is None:
             raise ApiError(401, "sign in first")
         return who
+
+    def _everybody(self, request: web.Request) -> Who:
+        # The file may go away while the device runs; then the others are not let in, and a proxy on this machine is another.
+        if self._device.config.web.listen.host not in LOOPBACK or not request[ASKER].is_local:
+            raise ApiError(403, OPEN)
+        return EVERYBODY
 
     def _operation(self, route: Route) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -144,10 +150,8 @@ class Page:
             if route.needs == "admin" and who.role != "admin":
                 raise ApiError(403, "only an admin may do this")
             body = await request.read()
-            if body and request.content_type != "application/json":
-                raise ApiError(415, "the body is to be application/json")
             call = Call(
-                self._device, self.access, who, request.remote or "", request.match_info, request.query, body
+                self._device, self.access, who, request[ASKER].address, request.match_info, request.query, body
             )  # fmt: skip
             result = await route.handler(call)
             if isinstance(result, bytes):
@@ -167,15 +171,14 @@ class Page:
         return self._who(request)
 
     async def _login(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/json":
-            raise ApiError(415, "the body is to be application/json")
         login = from_json(await request.read(), Login)
         await self.access.refresh()
         if self.access.is_open:
-            return _signed_in(Session(EVERYBODY.name, EVERYBODY.role, open=True))
-        address = request.remote or ""
+            everybody = self._everybody(request)
+            return _signed_in(Session(everybody.name, everybody.role, open=True))
+        address = request[ASKER].address
         try:
-            session = await self.access.aside(lambda: self.access.sign_in(login.name, login.password, address))
+            session = await self.access.sign_in(login.name, login.password, address)
         except ThrottledError as error:
             raise ApiError(429, str(error)) from None
         who = self.access.who(session, "")
@@ -183,7 +186,7 @@ class Page:
         if who is None:
             raise ApiError(401, "name or password is wrong")
         response = _signed_in(Session(who.name, who.role, open=False))
-        secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
+        secure = request[ASKER].origin[0] == "https"
         response.set_cookie(COOKIE, session, httponly=True, samesite="Strict", secure=secure)
         return response
 
@@ -209,6 +212,14 @@ class Page:
 
 def _is_public(path: str) -> bool:
     return path in {"/", "/healthz", "/readyz", "/api/v1/login"} or path.startswith("/static/")
+
+
+def _check_change(request: web.Request) -> None:
+    """Refuse a change that a form of another site could send: neither JSON nor our own header. Raises ApiError."""
+    json = request.content_type == "application/json"
+    if request.method in SAFE or json or (OWN_HEADER in request.headers and not request.can_read_body):
+        return
+    raise ApiError(415, f"the body is to be application/json; without a body, send the header {OWN_HEADER}: 1")
 
 
 def _is_ours(host: str, config: Config) -> bool:

@@ -97,7 +97,7 @@ async def new_token(call: Call) -> TokenMade:
     if not given.name.strip():
         raise ApiError(422, "name says what the token is for")
     try:
-        token = await call.access.aside(lambda: call.access.new_token(given.name, given.role))
+        token = await call.access.aside(lambda: call.access.new_token(given.name, given.role, call.who.user))
     except VdeviceError as error:
         raise ApiError(409, str(error)) from None
     log.info("audit", who=call.who.name, address=call.address, what="token made", token=given.name)

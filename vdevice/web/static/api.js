@@ -24,7 +24,8 @@ export async function ask(method, path, body) {
   try {
     answer = await fetch(`api/v1/${path}`, {
       method,
-      headers: body === undefined ? {} : { "Content-Type": "application/json" },
+      // No other site can send this header, nor JSON, without being asked for it.
+      headers: { "X-Vdevice": "1", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
