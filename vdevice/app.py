@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from vdevice import __version__, logs
+from vdevice import __version__, descriptors, logs
 from vdevice.board import Board
 from vdevice.clock import Clock
 from vdevice.config import Config, load
@@ -93,7 +93,10 @@ class App:
             if self._role != "dispatcher":
                 self.address = await self._server.start()
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work()) for work in (self._probe, self._retain, self.reloader.run)]
+                tasks = [
+                    group.create_task(work())
+                    for work in (self._probe, self._retain, self._watch_files, self.reloader.run)
+                ]
                 if self._role != "device":
                     started = asyncio.Event()
                     tasks.append(group.create_task(self.dispatcher.run(started)))
@@ -156,13 +159,15 @@ class App:
         return await self.reloader.reload()
 
     def _apply(self, config: Config, context: ssl.SSLContext | None) -> None:
-        self.config = config
+        before, self.config = self.config, config
         self._show(config)
         self.outbox.apply(config)
         self.unit.apply(config)
         if self._role != "device":
             self.dispatcher.apply(config)
         self._server.apply(config, context)
+        if config.modbus.max_connections != before.modbus.max_connections:
+            descriptors.compare(config)
 
     async def _probe(self) -> None:
         while True:
@@ -170,6 +175,9 @@ class App:
             with contextlib.suppress(OutboxFailingError):
                 await self.outbox.probe()
                 await self._follow_clock()
+
+    async def _watch_files(self) -> None:
+        await descriptors.watch(self.board)
 
     async def _follow_clock(self) -> None:
         jump = self.clock.jump()
@@ -193,7 +201,9 @@ class App:
 
 async def run(path: Path, role: Role = "all", ready: Callable[[App], None] | None = None) -> None:
     """Run the device of a config file until SIGINT or SIGTERM. Raises VdeviceError where it cannot start."""
+    descriptors.raise_limit()
     app = App(load(path), path, role)
+    descriptors.compare(app.config)
     # What is there now stays; and the events that wait are no garbage, however often one looks.
     gc.collect()
     gc.freeze()

@@ -99,6 +99,8 @@ class Board:
         self.outbox_good_until = math.inf
         """By the monotonic clock: a commit vouches for the outbox until then; infinite where nothing measures it."""
         self.delivering = False
+        self.out_of_files = False
+        """No file descriptor is left: new connections cannot be taken."""
         self.unanswered_since: float | None = None
         self._late_at: float | None = None
         self.tries: deque[Try] = deque(maxlen=TRIES)
@@ -119,8 +121,8 @@ class Board:
 
     @property
     def healthy(self) -> bool:
-        """Messages can be accepted and are delivered; where one target is full, others are accepted."""
-        return self.delivering and not self.outbox_failing and not self.outbox_full
+        """Messages can be accepted and are delivered, new clients get in; where one target is full, others are accepted."""
+        return self.delivering and not self.outbox_failing and not self.outbox_full and not self.out_of_files
 
     @property
     def unanswered_seconds(self) -> float:

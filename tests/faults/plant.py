@@ -54,9 +54,8 @@ class Plant:
         self._stop = asyncio.Event()
         tables = [self.target(number) for number in TARGETS]
         self.config = folder / "vdevice.toml"
-        self.config.write_text(
-            f'[modbus]\nlisten = "{self.address}"\n[web]\nenabled = false\n{settings}\n' + "\n".join(tables)
-        )
+        page = "" if "[web]" in settings else "[web]\nenabled = false\n"
+        self.config.write_text(f'[modbus]\nlisten = "{self.address}"\n{page}{settings}\n' + "\n".join(tables))
 
     def target(self, number: int, host: str = "127.0.0.1") -> str:
         return (

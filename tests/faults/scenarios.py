@@ -7,7 +7,7 @@ short form, `python -m tools.soak.faults` in its long one.
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.faults import disk, files, hostile, kills, nats, outbox, surroundings
+from tests.faults import disk, files, hostile, kills, nats, outbox, resources, surroundings
 from tests.faults.plant import Row
 
 Fault = Callable[[Path, int], Awaitable[Row]]
@@ -39,5 +39,7 @@ FAULTS: dict[str, Fault] = {
         files.rewrite_the_certificate,
         hostile.misbehave,
         hostile.draw_responses,
+        resources.half_requests,
+        resources.idle_clients,
     )
 }

@@ -129,7 +129,7 @@ class Modbus(msgspec.Struct, frozen=True, kw_only=True):
     unit_id: Annotated[int, Meta(ge=1, le=247)] = 1
     allow: list[Network] = []
     max_connections: Annotated[int, Meta(ge=0)] = 1000
-    max_connections_per_address: Annotated[int, Meta(ge=0)] = 0
+    max_connections_per_address: Annotated[int, Meta(ge=0)] = 250
     idle_timeout: Seconds = 0
     frame_timeout: Seconds = 10
     answer_timeout: Annotated[float, Meta(ge=0.1, le=300)] = 5.0

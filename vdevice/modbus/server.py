@@ -14,6 +14,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from vdevice.board import Board
 from vdevice.config import Config
+from vdevice.descriptors import most_connections
 from vdevice.modbus.connection import Connected, Connection
 from vdevice.modbus.listening import address_of, listening
 from vdevice.modbus.refusals import Repeats
@@ -41,6 +42,7 @@ class DeviceServer(ModbusTcpServer):
         super().__init__(nothing, address=(listen.host, listen.port))
         self.unit = unit
         self._config = config
+        self._most = most_connections(config)
         self._board = board
         self._open: set[Connection] = set()
         self._buckets: dict[str, Bucket] = {}
@@ -51,7 +53,7 @@ class DeviceServer(ModbusTcpServer):
 
     def apply(self, config: Config, context: ssl.SSLContext | None) -> None:
         """Go on with other limits and rights, and with other certificates where there are any."""
-        self._config = config
+        self._config, self._most = config, most_connections(config)
         self._buckets.clear()
         if self._tls and context:
             self._tls.apply(context)
@@ -77,8 +79,9 @@ class DeviceServer(ModbusTcpServer):
         limits = self._config.modbus
         if limits.allow and not any(connection.address in network for network in limits.allow):
             return "its address is not in modbus.allow"
-        if limits.max_connections and len(self._open) > limits.max_connections:
-            return f"more than {limits.max_connections} connections (modbus.max_connections)"
+        if len(self._open) > self._most:
+            why = "modbus.max_connections" if self._most == limits.max_connections else "the limit of open files"
+            return f"more than {self._most} connections ({why})"
         each = limits.max_connections_per_address
         if each and self._board.connections[connection.address] > each:
             return f"more than {each} connections of its address (modbus.max_connections_per_address)"

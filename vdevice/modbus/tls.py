@@ -13,6 +13,7 @@ import structlog
 
 from vdevice.config.certificates import server_context
 from vdevice.config.schema import Tls
+from vdevice.descriptors import HANDSHAKES
 from vdevice.errors import VdeviceError
 from vdevice.modbus.listening import address_of, listening
 
@@ -21,9 +22,6 @@ ROLE = "1.3.6.1.4.1.50316.802.1"
 
 HANDSHAKE = 10.0
 """Seconds that a handshake may take."""
-
-HANDSHAKES = 100
-"""Handshakes under way at once; whoever comes then waits in the listener's queue."""
 
 NO_FILES = 0.5
 """Seconds until a new connection is taken where the process has no file descriptor left."""

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from vdevice import descriptors
 from vdevice.web.call import Device
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -51,6 +52,10 @@ class _Board(Collector):
         yield GaugeMetricFamily("vdevice_healthy", "Strings are accepted and delivered", value=int(board.healthy))
         yield GaugeMetricFamily("vdevice_outbox_full", "No place is free for any target", value=int(board.outbox_full))
         yield GaugeMetricFamily("vdevice_outbox_failing", "The outbox fails", value=int(board.outbox_failing))
+        used = descriptors.in_use()
+        if used is not None:
+            yield GaugeMetricFamily("process_open_fds", "Open files of the device", value=used)
+        yield GaugeMetricFamily("process_max_fds", "Open files that the system permits it", value=descriptors.limit())
         yield CounterMetricFamily("vdevice_uptime_seconds", "Since the start", value=board.uptime)
 
 

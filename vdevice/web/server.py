@@ -19,12 +19,13 @@ import structlog
 from aiohttp import web
 
 from vdevice.config import Config
-from vdevice.config.schema import Listen
+from vdevice.descriptors import shares_of
 from vdevice.errors import ConfigError, VdeviceError
 from vdevice.web import live, metrics, openapi
 from vdevice.web.asker import Asker, asker_of, origin_of
 from vdevice.web.auth import EVERYBODY, LOOPBACK, Access, Who
 from vdevice.web.call import ApiError, Call, Device, from_json, problems_of
+from vdevice.web.connections import serving, timed, with_body
 from vdevice.web.guesses import ThrottledError
 from vdevice.web.routes import OWN_HEADER, ROUTES, SAFE, Route
 from vdevice.web.views import Login, Problem, Session
@@ -66,13 +67,14 @@ class Page:
         runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1)
         await runner.setup()
         try:
-            yield await _listen(runner, listen)
+            async with serving(runner, listen, shares_of(self._device.config).page) as address:
+                yield address
         finally:
             self._live.end()
             await runner.cleanup()
 
     def _application(self) -> web.Application:
-        application = web.Application(middlewares=[self._guard], client_max_size=MOST_BODY)
+        application = web.Application(middlewares=[timed, self._guard, with_body], client_max_size=MOST_BODY)
         add = application.router.add_route
         for route in ROUTES:
             add(route.method, f"/api/v1{route.path}", self._operation(route))
@@ -256,14 +258,3 @@ def _problem(problem: Problem) -> web.Response:
 
 def _signed_in(session: Session) -> web.Response:
     return web.Response(body=msgspec.json.encode(session), content_type="application/json")
-
-
-async def _listen(runner: web.AppRunner, listen: Listen) -> str:
-    try:
-        site = web.TCPSite(runner, listen.host, listen.port)
-        await site.start()
-    except OSError as error:
-        log.error("the page cannot be served", setting="web.listen", address=str(listen), reason=error.strerror)  # noqa: TRY400
-        return ""
-    host, port = runner.addresses[0][:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

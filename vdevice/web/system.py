@@ -4,6 +4,7 @@ import io
 
 import structlog
 
+from vdevice import descriptors
 from vdevice.config import Config
 from vdevice.config.edit import tag_of
 from vdevice.config.redact import without_secrets
@@ -51,6 +52,10 @@ def _limits(config: Config) -> dict[str, str]:
     limits = {f"modbus.{name}": f"{value:g}" for name in names if (value := getattr(modbus, name))}
     if modbus.allow:
         limits["modbus.allow"] = ", ".join(map(str, modbus.allow))
+    if limits.get("modbus.max_connections", "") != str(most := descriptors.most_connections(config)):
+        limits["connections that open files permit"] = str(most)
+    if (used := descriptors.in_use()) is not None:
+        limits["open files"] = f"{used} of {descriptors.limit()}"
     return {**limits, "outbox.max_messages": str(config.outbox.max_messages)}
 
 
