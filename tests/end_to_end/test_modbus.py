@@ -202,6 +202,20 @@ async def test_a_misconfigured_client_that_comes_again_and_again_is_one_line_in_
     assert capfd.readouterr().out.count("connection closed") == 1
 
 
+async def test_each_mistake_of_a_client_is_told_whatever_it_did_wrong_before(
+    app: App, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mistakes = (b"GET / HTTP/1.1\r\n\r\n", bytes(7), *(SERIAL[name] for name in ("RTU, read of two", "RTU, text")))
+    for data in mistakes * 3:
+        async with peer(app.address) as plc:
+            plc.writer.write(data)
+            assert await plc.reader.read() == b""
+    log = capfd.readouterr().out
+    assert log.count("connection closed") == 3
+    for words in ("its protocol id is not 0", "its length field says 0", "it sends Modbus RTU frames"):
+        assert log.count(words) == 1
+
+
 async def test_fc06_writes_a_string_of_two_characters(plc: Peer, recorder: Recorder) -> None:
     assert await plc.ask(b"\x06\x1b\x58Hi") == b"\x06\x1b\x58Hi"
     await recorder.wait(1)

@@ -209,7 +209,7 @@ class Connection(asyncio.Protocol):
                 self._accept(frame)
         except FrameError as error:
             self._buffer.clear()
-            self._end("bytes", str(error))
+            self._end(error.kind, str(error))
         self.partial_since = (self.partial_since or time.monotonic()) if self._buffer and not self._paused else None
 
     def _accept(self, frame: Frame) -> None:

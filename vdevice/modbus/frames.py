@@ -40,20 +40,31 @@ class Frame(NamedTuple):
 
 
 class FrameError(Exception):
-    """Bytes that are not Modbus/TCP; the connection that they came on cannot be read further."""
+    """Bytes that are not Modbus/TCP; the connection that they came on cannot be read further.
+
+    `kind` names what they are without figures, so that the same mistake is known again.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def _wrong_protocol() -> FrameError:
+    return FrameError("wrong protocol id", "its protocol id is not 0")
 
 
 def take(buffer: bytearray) -> Frame | None:
     """Remove and return the first whole frame of a buffer, or None where there is none yet. Raises FrameError."""
     if len(buffer) < HEADER:
         if len(buffer) >= 4 and (buffer[2] or buffer[3]):
-            raise FrameError("its protocol id is not 0")
+            raise _wrong_protocol()
         return None
     transaction, protocol, length, unit = _MBAP.unpack_from(buffer)
     if protocol:
-        raise FrameError("its protocol id is not 0")
+        raise _wrong_protocol()
     if not SHORTEST <= length <= LONGEST:
-        raise FrameError(f"its length field says {length}, which is not {SHORTEST}..{LONGEST}")
+        raise FrameError("wrong length", f"its length field says {length}, which is not {SHORTEST}..{LONGEST}")
     end = length + 6
     if len(buffer) < end:
         return None
@@ -79,8 +90,9 @@ def check_not_serial(buffer: bytearray) -> None:
     kind = serial_kind(bytes(buffer))
     if kind:
         raise FrameError(
+            f"Modbus {kind} frames",
             f"it sends Modbus {kind} frames, and this port takes Modbus/TCP only; set the gateway to Modbus TCP "
-            '(Modbus TCP to RTU, not a raw, transparent or "RTU over TCP" socket)'
+            '(Modbus TCP to RTU, not a raw, transparent or "RTU over TCP" socket)',
         )
 
 
