@@ -156,6 +156,19 @@ async def test_a_delayed_point_triggers_its_rules_later(recorder: Recorder, tmp_
     assert recorder.bodies() == [b"true"]
 
 
+async def test_a_delayed_point_may_cause_more_messages_than_one_request_can_store(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    toml = POINTS + target(recorder, 7, "parallel = 20") + target(recorder, 8)
+    toml += rule("temp", "lamp", more="delay = 0.1") + rule("lamp", *["target/7"] * 801, "target/8")
+    async with device(toml, tmp_path) as app, peer(app.address) as plc:
+        await plc.ask(temp(1))
+        await until(lambda: app.board.targets[8].accepted == 1, 60)
+        assert app.board.targets[7].accepted == 801
+        await plc.ask(fc16(8000, "afterwards"))
+        await until(lambda: app.board.targets[8].delivered == 2, 60)
+
+
 async def test_a_disabled_target_is_left_out_and_rules_reload(recorder: Recorder, tmp_path: Path) -> None:
     toml = POINTS + target(recorder, 7) + target(recorder, 8, "enabled = false") + rule("temp", "target/8", "target/7")
     async with device(toml, tmp_path) as app, peer(app.address) as plc:

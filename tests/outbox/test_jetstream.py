@@ -20,6 +20,7 @@ from vdevice.config import Config
 from vdevice.config.load import parse
 from vdevice.errors import OutboxFailingError, OutboxFullError
 from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict, new_event_id
+from vdevice.outbox.jetstream.accepting import EVENTS_A_BATCH
 from vdevice.outbox.jetstream.documents import ENDED_KEPT, Progress, name_of
 from vdevice.outbox.jetstream.letters import opened as opened_letters
 from vdevice.outbox.jetstream.names import Names, token
@@ -133,6 +134,21 @@ async def test_events_of_one_request_are_stored_together_or_not_at_all(nats: Nat
             await outbox.put([other] * 3 + [msgspec_number(event_of(str(n)), n) for n in range(1, 65)] * 2)
         await outbox.put([event_of("c")])
         assert state(outbox) == (3, 0, 0, 0)
+
+
+async def test_more_messages_of_one_request_than_a_batch_holds_are_refused_at_once(
+    nats: NatsServer, device: str
+) -> None:
+    async with opened(config_of(nats, device)) as outbox:
+        too_many = outbox.put([event_of(str(n)) for n in range(EVENTS_A_BATCH + 1)])
+        fitting = [outbox.put([event_of(str(n)) for n in range(count)]) for count in (EVENTS_A_BATCH, 1)]
+        await asyncio.sleep(0)
+        assert too_many.done()
+        with pytest.raises(OutboxFailingError, match=f"{EVENTS_A_BATCH + 1} messages; NATS takes {EVENTS_A_BATCH}"):
+            await too_many
+        await asyncio.gather(*fitting)
+        assert state(outbox) == (EVENTS_A_BATCH + 1, 0, 0, 0)
+        assert outbox._room.arriving == 0
 
 
 def msgspec_number(event: Event, target: int) -> Event:

@@ -305,8 +305,9 @@ class Writes:
                 for event in events:
                     self._refusals.refuse("rule skipped", event.target, event.source_connection, str(error))
                 continue
-            if events:
-                self._unstored.add(events)
+            # Each alone, as no request waits for all: together they may be more than an outbox takes at once.
+            for event in events:
+                self._unstored.add((event,))
 
 
 def _event(target: int, value: str, client: str) -> Event:
