@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 
 from tests.support import Recorder, device
 
+CYCLES = 6
 PLC = Path(__file__).parents[2] / "tools" / "plc"
 
 
@@ -15,13 +17,15 @@ async def play(scenario: Path, port: str) -> tuple[int, str, str]:
         sys.executable, str(PLC / "plc.py"), str(scenario), "--json", "--port", port,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), 400)
     return process.returncode or 0, out.decode(), err.decode()
 
 
 async def test_every_plc_of_the_factory_gets_through(recorder: Recorder, tmp_path: Path) -> None:
     scenario = tmp_path / "factory.toml"
-    scenario.write_text((PLC / "factory.toml").read_text().replace("seconds = 30", "seconds = 6"))
+    # Each PLC ends after so many cycles; how long they take is not what is looked at.
+    factory = (PLC / "factory.toml").read_text().replace("seconds = 30", "seconds = 300")
+    scenario.write_text(re.sub(r"(?m)^every = .*$", f"every = 0.2\ncount = {CYCLES}", factory))
     toml = (PLC / "device.toml").read_text().replace("http://127.0.0.1:9000", recorder.url)
     async with device(toml, tmp_path) as app:
         code, out, err = await play(scenario, app.address.rpartition(":")[2])
@@ -29,13 +33,13 @@ async def test_every_plc_of_the_factory_gets_through(recorder: Recorder, tmp_pat
     seen = json.loads(out)
     assert len(seen) == 8
     for name, plc in seen.items():
-        assert plc["written"] >= 2, name
+        assert plc["written"] == (2000 if name == "burst" else CYCLES), name
         assert plc["refused"] == 0, (name, plc)
         assert plc["status"]["queued"] == 0, (name, plc)
         assert plc["status"]["delivered"] == plc["status"]["accepted"], (name, plc)
     assert seen["scanner"]["status"]["delivered"] == 1
-    assert seen["burst"]["status"]["delivered"] == 2000
-    assert seen["gateway"]["connections"] >= 5
+    assert seen["burst"]["status"]["delivered"] >= 2000
+    assert seen["gateway"]["connections"] >= CYCLES
     assert seen["old logger"]["requests"] > 10
     bodies = b"\n".join(recorder.bodies()).decode()
     for words in (

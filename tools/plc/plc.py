@@ -31,14 +31,19 @@ PAUSE = 0.5
 
 
 SETTLE = 10.0
-"""Seconds that a PLC looks, at its end, for what became of its strings."""
+"""Seconds that a PLC looks, behind the end of the scenario, for what became of its strings."""
+
+
+FLOOD = 1000
+"""Writes of a flood, where the scenario does not say."""
 
 
 class Plc(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """One PLC. `registers` is the most that its FC16 writes, 1 = it only has FC06; `every` is in seconds.
 
     cyclic writes `text` with a counter; scan writes the same text each time; alarm writes `text` and `gone` in turn, or sets
-    and clears `coil`; flood writes as fast as answers come, `count` times; reconnect connects anew for each write.
+    and clears `coil`; flood writes as fast as answers come; reconnect connects anew for each write. A PLC ends after `count`
+    writes that were answered; without it flood writes FLOOD, and the others write until the end.
     """
 
     name: str
@@ -48,7 +53,7 @@ class Plc(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     gone: str = "{name} is back to normal"
     coil: int | None = None
     every: Annotated[float, Meta(ge=0.001)] = 1.0
-    count: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    count: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     registers: Annotated[int, Meta(ge=1, le=123)] = 123
     completion: Literal["request", "content", "commit", "idle"] = "request"
     byte_order: Literal["big", "little"] = "big"
@@ -91,10 +96,10 @@ class Runner:
     async def run(self, until: float) -> None:
         """Behave until a moment of the monotonic clock."""
         number = 0
-        while time.monotonic() < until and not self._is_done(number):
+        while time.monotonic() < until and not self._is_done():
             try:
                 async with self._connected() as client:
-                    while time.monotonic() < until and not self._is_done(number):
+                    while time.monotonic() < until and not self._is_done():
                         number += 1
                         await self._cycle(client, number)
                         if self.plc.behaviour == "reconnect":
@@ -102,14 +107,14 @@ class Runner:
             except (ModbusException, OSError, TimeoutError) as error:
                 self.seen.trouble = f"no connection ({type(error).__name__})"
                 await asyncio.sleep(PAUSE)
-        await self._settle()
+        await self._settle(max(until, time.monotonic()) + SETTLE)
 
-    def _is_done(self, number: int) -> bool:
-        return self.plc.behaviour == "flood" and number >= self.plc.count
+    def _is_done(self) -> bool:
+        count = FLOOD if self.plc.count is None and self.plc.behaviour == "flood" else self.plc.count
+        return count is not None and self.seen.written >= count
 
-    async def _settle(self) -> None:
-        """Read until nothing of the target is pending, for some seconds."""
-        until = time.monotonic() + SETTLE
+    async def _settle(self, until: float) -> None:
+        """Read until nothing of the target is pending, or until a moment of the monotonic clock."""
         with contextlib.suppress(ModbusException, OSError, TimeoutError):
             async with self._connected() as client:
                 while time.monotonic() < until:
