@@ -90,6 +90,11 @@ def as_running(path: Path, config: Config) -> Config:
     return msgspec.structs.replace(config, outbox=note.outbox, device=device)
 
 
+def is_used(path: Path) -> bool:
+    """Tell whether a device runs with a config file."""
+    return _read(note_of(path)) is not None
+
+
 def _read(file: Path) -> Note | None:
     """Return what a note says, None where nobody holds it."""
     if sys.platform == "win32":

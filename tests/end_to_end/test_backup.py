@@ -70,3 +70,19 @@ async def test_what_is_there_is_set_aside_and_never_deleted(recorder: Recorder, 
         for name in ("vdevice.toml", "backup.json", "outbox.db"):
             archive.writestr(name, "{}" if name == "backup.json" else "")
     assert "no backup" in await vdevice("restore", "other.zip", "--replace", folder=tmp_path, code=1)
+
+
+async def test_nothing_is_restored_beside_a_device_whose_config_names_another_outbox(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    configure(tmp_path, recorder, '[outbox]\nurl = "sqlite:///old.db"\n')
+    async with running(tmp_path):
+        await vdevice("backup", "plant.zip", "--secrets", folder=tmp_path)
+    text = (tmp_path / "vdevice.toml").read_text().replace("old.db", "new.db")
+    (tmp_path / "vdevice.toml").write_text(text)
+    async with running(tmp_path):
+        # What waits in the device's outbox would be left behind at its next start.
+        assert "a device runs with" in await vdevice("restore", "plant.zip", "--replace", folder=tmp_path, code=1)
+        assert (tmp_path / "vdevice.toml").read_text() == text
+    await vdevice("restore", "plant.zip", "--replace", folder=tmp_path)
+    assert "old.db" in (tmp_path / "vdevice.toml").read_text()

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from vdevice import logs
+from vdevice import logs, running
 from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, console, load_beside
 from vdevice.config.load import outbox_of
 from vdevice.errors import VdeviceError
@@ -60,6 +60,9 @@ def restore(
             about = msgspec.json.decode(kept.read(archive.ABOUT), type=archive.About)
             copy = Path(folder) / archive.OUTBOX
             copy.write_bytes(kept.read(archive.OUTBOX))
+            if running.is_used(config):
+                # Its outbox may be another one than the backup's, and what waits there would be left behind.
+                raise VdeviceError(f"a device runs with {config}; stop it, then restore")
             if config.exists() and not replace:
                 raise VdeviceError(f"{config} is there already; --replace sets it aside")
             snapshot.give(outbox_of(text, config.resolve().parent), copy, replace=replace)
