@@ -1,6 +1,7 @@
 """The outbox on a real SQLite file."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -214,6 +215,27 @@ async def test_letters_are_replayed_behind_all_others_and_counted(tmp_path: Path
         assert (state.discarded, state.queued) == (1, 1)
         assert [row["value"] for row in letters.select([EventState.DISCARDED])] == ["b"]
         other.close()
+
+
+async def test_a_long_replay_beside_a_device_lets_it_store_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vdevice.outbox.letters.ROWS_AT_ONCE", 10)
+    async with opened(tmp_path) as outbox:
+        stored = await outbox.put([event_of(str(number)) for number in range(100)])
+        await asyncio.gather(*(outbox.finish(item, FAILED, time.time()) for item in stored))
+        with contextlib.closing(database.connect(tmp_path / "o.db")) as other:
+            replaying = asyncio.create_task(
+                asyncio.to_thread(SqliteLetters(other).replay, [{"seq": item.seq} for item in stored])
+            )
+            while not replaying.done():
+                await outbox.put([event_of("new")])
+            assert await replaying == 100
+        await outbox.probe()
+        assert outbox._board.targets[7].failed == 0
+        values = [item.event.value for item in (await outbox.fetch(7, 0, 1000, time.time()))[0]]
+    assert values.index("new") < values.index("99"), "it did not wait for all of them"
+    assert [value for value in values if value != "new"] == [str(number) for number in range(100)]
 
 
 async def test_counters_are_right_where_others_change_the_outbox_amid_a_flood(tmp_path: Path) -> None:

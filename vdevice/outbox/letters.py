@@ -12,6 +12,9 @@ from vdevice.outbox import database
 from vdevice.outbox.database import transaction
 from vdevice.outbox.records import Ledger
 
+ROWS_AT_ONCE, PAUSE_SECONDS = 1000, 0.02
+"""A running device does not wait for all of 100,000 dead letters, or its PLCs would get exceptions meanwhile."""
+
 Row = dict[str, Any]
 """One event with all that is known of it; `seq` finds it again."""
 
@@ -64,10 +67,16 @@ class SqliteLetters:
         return bool(self._connection.execute(statement, (paused, target, paused)).rowcount)
 
     def _move(self, rows: Sequence[Row], sources: Sequence[EventState], to: EventState, reason: str = "") -> int:
-        with transaction(self._connection):
-            ledger = Ledger(self._connection, {})
-            moved = sum(self._move_one(ledger, row["seq"], sources, to, reason) for row in rows)
-            ledger.flush()
+        moved = 0
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            if start:
+                # A device beside this, which waits for its turn, gets it.
+                time.sleep(PAUSE_SECONDS)
+            with transaction(self._connection):
+                ledger = Ledger(self._connection, {})
+                part = rows[start : start + ROWS_AT_ONCE]
+                moved += sum(self._move_one(ledger, row["seq"], sources, to, reason) for row in part)
+                ledger.flush()
         return moved
 
     def _move_one(self, ledger: Ledger, seq: int, sources: Sequence[EventState], to: EventState, reason: str) -> bool:
