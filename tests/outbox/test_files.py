@@ -20,6 +20,7 @@ from vdevice.errors import VdeviceError
 from vdevice.outbox import database, files, records, snapshot
 from vdevice.outbox.messages import Put
 from vdevice.outbox.records import Ledger
+from vdevice.outbox.writer import Writer
 
 STEPS = frozenset({"open", "os.rename", "os.remove", "os.link", "os.mkdir", "sqlite3.connect", "shutil.copyfile"})
 """What Python tells its audit hooks before it does it: everything that changes a folder."""
@@ -141,9 +142,20 @@ def test_what_follows_a_set_aside_that_was_ended_is_no_mixture(tmp_path: Path) -
     make(tmp_path / "other", "left over")
     # A log without its database: SQLite must not apply it to the next one.
     shutil.copy(tmp_path / "other-wal", tmp_path / "o.db-wal")
-    database.connect(tmp_path / "o.db").close()
+    with contextlib.closing(Writer(tmp_path / "o.db", os.getppid(), 5.0, create=True)) as writer:
+        writer.open()
     assert values(tmp_path / "o.db") == []
     assert values(aside) == ["old"]
+
+
+def test_a_restore_keeps_the_log_of_an_outbox_that_is_gone(tmp_path: Path) -> None:
+    old_and_copy(tmp_path)
+    log = (tmp_path / "o.db-wal").read_bytes()
+    (tmp_path / "o.db").unlink()
+    restore(tmp_path)
+    assert values(tmp_path / "o.db") == ["new"]
+    (aside,) = tmp_path.glob("o.db.found-*-wal")
+    assert aside.read_bytes() == log
 
 
 def test_a_config_is_the_old_or_the_new_one(tmp_path: Path) -> None:

@@ -163,6 +163,26 @@ async def test_a_file_taken_away_is_saved_by_the_writer_of_a_killed_device(tmp_p
     assert stored_values(file) == ["first"]
 
 
+async def test_what_another_device_has_begun_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "o.db"
+    async with hanging(file) as (device, writer):
+        # With the locks: nothing keeps another device out until the writer looks again.
+        for path in list(tmp_path.iterdir()):
+            path.unlink()
+        device.kill()
+        await until(lambda: writer.ppid() != device.pid)
+        async with opened(file) as outbox:
+            await outbox.put([event_of("newer")])
+            number = file.stat().st_ino
+            writer.resume()
+            await until(lambda: not writer.is_running() or writer.status() == psutil.STATUS_ZOMBIE)
+            assert file.stat().st_ino == number
+            await outbox.put([event_of("newest")])
+    assert stored_values(file) == ["newer", "newest"]
+    (aside,) = (path for path in tmp_path.iterdir() if ".found-" in path.name)
+    assert stored_values(aside) == ["first"]
+
+
 async def test_no_other_program_is_killed_for_having_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "LAST_SECONDS", 0.1)
     monkeypatch.setattr(locks, "END_SECONDS", 0.1)

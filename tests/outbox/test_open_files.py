@@ -13,9 +13,9 @@ import pytest
 
 from tests.support import empty_disk, event_of, fill_disk, until
 from vdevice.board import Board
-from vdevice.errors import OutboxFailingError
+from vdevice.errors import OutboxFailingError, VdeviceError
 from vdevice.model import EventState
-from vdevice.outbox import database
+from vdevice.outbox import database, files
 from vdevice.outbox.letters import SqliteLetters
 from vdevice.outbox.sqlite import SqliteOutbox
 
@@ -88,14 +88,21 @@ def copy_over_by_rename(file: Path) -> None:
     file.with_name("copy").replace(file)
 
 
+def cut(end: str, size: int) -> Callable[[Path], None]:
+    def act(file: Path) -> None:
+        os.truncate(file.with_name(file.name + end), size)
+
+    return act
+
+
 WAYS = [
     remove(""), remove("-wal"), remove("-shm"), remove("", "-wal"), remove("-wal", "-shm"), remove("", "-wal", "-shm"),
     remove_all, remove_folder, rename, rename_folder_and_make_a_new_one, replace_by_another_outbox, replace_by_garbage,
-    replace_all, copy_over_by_rename,
+    replace_all, copy_over_by_rename, cut("", 0), cut("", 100),
 ]  # fmt: skip
 IDS = [
     "rm db", "rm wal", "rm shm", "rm db wal", "rm wal shm", "rm db wal shm", "rm *", "rm -r folder", "mv db", "folder",
-    "another outbox", "garbage", "another database", "cp and mv",
+    "another outbox", "garbage", "another database", "cp and mv", "empty db", "short db",
 ]  # fmt: skip
 
 
@@ -200,9 +207,96 @@ async def test_a_new_writer_never_begins_an_empty_outbox(tmp_path: Path) -> None
         await outbox.put([event_of("before")])
         await killed(outbox)
         (tmp_path / NAME).rename(tmp_path / "kept.db")
-        with pytest.raises(OutboxFailingError, match="there is no outbox"):
+        with pytest.raises(OutboxFailingError, match="gone, but its log"):
             await outbox.probe()
         (tmp_path / "kept.db").rename(tmp_path / NAME)
         await outbox.probe()
         assert outbox._board.waiting == 1
     assert values(tmp_path / NAME) == ["before"]
+
+
+async def test_a_log_that_is_emptied_is_noticed_before_anything_else_is_answered(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    async with opened(tmp_path) as outbox:
+        await outbox.put([event_of("checkpointed")])
+    async with opened(tmp_path) as outbox:
+        await outbox.put([event_of("in the log")])
+        cut("-wal", 0)(tmp_path / NAME)
+        with contextlib.suppress(OutboxFailingError):
+            await outbox.probe()
+            await outbox.put([event_of("after")])
+            # What is still in memory was enough to save all of it.
+            assert values(tmp_path / NAME) == ["checkpointed", "in the log", "after"]
+            return
+        assert outbox._board.outbox_failing
+
+
+@pytest.mark.parametrize("size", [0, 100])
+async def test_an_index_that_is_cut_off_costs_the_writer_and_no_message(size: int, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    async with opened(tmp_path) as outbox:
+        await outbox.put([event_of("before")])
+        # The kernel ends whoever reads what is mapped and not there.
+        cut("-shm", size)(tmp_path / NAME)
+        answered = ["before"]
+        with contextlib.suppress(OutboxFailingError):
+            await outbox.put([event_of("meanwhile")])
+            answered.append("meanwhile")
+        await until(lambda: outbox.writer_pid is None)
+        await outbox.probe()
+        await outbox.put([event_of("after")])
+    assert [value for value in values(tmp_path / NAME) if value in answered] == answered
+
+
+async def test_a_shorter_file_that_lacks_nothing_is_not_brought_back(tmp_path: Path) -> None:
+    """VACUUM makes the database shorter, and a checkpoint of another program the log."""
+    (tmp_path / "data").mkdir()
+    async with opened(tmp_path) as outbox:
+        stored = [(await outbox.put([event_of("x" * 4000)]))[0] for _ in range(100)]
+        with contextlib.closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            await outbox.probe()
+            other.execute("DELETE FROM event WHERE seq > ?", (stored[1].seq,))
+            other.execute("VACUUM")
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        number = (tmp_path / NAME).stat().st_ino
+        await outbox.probe()
+        await outbox.put([event_of("after")])
+        assert (tmp_path / NAME).stat().st_ino == number
+    assert values(tmp_path / NAME) == ["x" * 4000] * 2 + ["after"]
+
+
+async def test_what_cannot_be_saved_from_an_overwritten_file_is_said_and_nothing_is_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    async with opened(tmp_path) as outbox:
+        await asyncio.gather(*(outbox.put([event_of("x" * 10_000)]) for _ in range(400)))
+    async with opened(tmp_path) as outbox:
+        await outbox.put([event_of("before")])
+        cut("", 0)(tmp_path / NAME)
+        with pytest.raises(VdeviceError, match="gone, but its log"):
+            database.connect(tmp_path / NAME, create=False)
+        with pytest.raises(OutboxFailingError, match="cut off by another program, and cannot be saved back"):
+            await outbox.probe()
+        with pytest.raises(OutboxFailingError, match="vdevice restore"):
+            await outbox.put([event_of("refused")])
+        assert outbox._board.outbox_failing
+
+
+async def test_a_log_without_its_outbox_is_kept_when_a_new_one_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    async with opened(tmp_path) as outbox:
+        await outbox.put([event_of("before")])
+        for end in ("", "-wal"):
+            shutil.copy(files.part(tmp_path / NAME, end), files.part(tmp_path / "data/left.db", end))
+    log = (tmp_path / "data/left.db-wal").read_bytes()
+    (tmp_path / "data/left.db").unlink()
+    async with SqliteOutbox(tmp_path / "data/left.db", Board(), 1000) as outbox:
+        await outbox.put([event_of("after")])
+    (aside,) = (path for path in (tmp_path / "data").iterdir() if ".found-" in path.name)
+    assert aside.read_bytes() == log
+    assert f"is kept as {aside.name}" in capsys.readouterr().out
+    assert values(tmp_path / "data/left.db") == ["after"]

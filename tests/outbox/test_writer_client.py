@@ -203,7 +203,7 @@ async def test_a_lock_of_another_program_is_no_reason_to_kill_the_writer(tmp_pat
         pid = outbox.writer_pid
         other = sqlite3.connect(tmp_path / "o.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(OutboxFailingError, match="locked"):
+        with pytest.raises(OutboxFailingError, match=rf"locked; end process {os.getpid()}, "):
             await outbox.put([event_of("a")])
         other.execute("ROLLBACK")
         other.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vdevice.errors import VdeviceError
 from vdevice.model import TARGETS
+from vdevice.outbox import files
 
 SCHEMA_VERSION = 3
 PATIENCE_SECONDS = 5.0
@@ -99,6 +100,12 @@ def opened(file: Path, *, create: bool = True) -> Iterator[sqlite3.Connection]:
 
 
 def _connect(file: Path, patience: float, *, create: bool) -> sqlite3.Connection:
+    if files.is_log_alone(file):
+        # SQLite would delete it, and what is only in there.
+        raise VdeviceError(
+            f"the outbox {file.name} is empty or gone, but its log {file.name}-wal is there; was it removed or emptied by "
+            "mistake, stop the device and bring it back, or `vdevice restore` the last backup; else remove the log too"
+        )
     if create:
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
     elif not file.exists():

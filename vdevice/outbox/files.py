@@ -67,11 +67,31 @@ def set_aside(file: Path, why: str) -> Path:
     return aside
 
 
+def is_log_alone(file: Path) -> bool:
+    """Tell whether there is a log with something in it beside no database, or an empty one: never so by SQLite's own doing."""
+    return _size(part(file, "-wal")) > 0 and _size(file) == 0
+
+
+def set_log_aside(file: Path) -> Path:
+    """Rename the log of a database that is gone, before a new one begins; return its new name. Raises OSError."""
+    aside = aside_name(file, "found")
+    part(file, "-wal").rename(part(aside, "-wal"))
+    sync(file.parent)
+    return part(aside, "-wal")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def aside_name(file: Path, why: str) -> Path:
     """Return a name for what is set aside, which nobody has."""
     stem = f"{file.name}.{why}-{time.strftime('%Y%m%dT%H%M%S')}"
     aside, number = file.with_name(stem), 2
-    while aside.exists():
+    while any(part(aside, end).exists() for end in ENDS):
         aside, number = file.with_name(f"{stem}-{number}"), number + 1
     return aside
 

@@ -33,11 +33,15 @@ class LogWatch:
 
 def warning(file: Path, size: int) -> str:
     """Return what is wrong with a log of so many bytes, and what to do."""
-    who = ", ".join(_readers(file)) or "such a program is not seen from here"
     return (
         f"{file.name}-wal has grown to {size // 2**20} MiB, because a program reads the outbox in a transaction that it does "
-        f"not end; end that program ({who})"
+        f"not end; end that program ({others(file)})"
     )
+
+
+def others(file: Path) -> str:
+    """Return who else has the outbox open, for a sentence."""
+    return ", ".join(_readers(file)) or "such a program is not seen from here"
 
 
 def _readers(file: Path) -> list[str]:

@@ -1,16 +1,22 @@
-"""Whether an open database still lies at its path: a file that was deleted goes on being written, and nobody finds it again.
+"""Whether an open database still lies at its path, and whole: a deleted file goes on being written, and nobody finds it.
 
-An operator may remove, rename or replace the file or its folder, and a disk may be unmounted. What was written so is in no
-file that has a name; `bring_back` saves all of it to the path, and sets aside what lies there.
+An operator may remove, rename, replace or empty the file or its folder, and a disk may be unmounted. What was written so is in
+no file that has a name; `bring_back` saves all of it to the path, and sets aside what lies there.
 """
 
 import os
 import sqlite3
+import struct
 from pathlib import Path
 
 from vdevice.errors import VdeviceError
 from vdevice.outbox import files
 from vdevice.outbox.files import ENDS, part
+
+_INDEX = struct.Struct("=14xHII")
+"""The head of the `-shm`: bytes of a page, frames in the log, pages of the database (sqlite.org/walformat.html, 2.1)."""
+
+_LOG_HEAD, _FRAME_HEAD, _LARGEST_PAGE = 32, 24, 65_536
 
 
 class AwayError(VdeviceError):
@@ -26,6 +32,11 @@ class OpenFiles:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._handles = {end: os.open(part(file, end), os.O_RDONLY | os.O_CLOEXEC) for end in ENDS}
+        # Asked for at each commit, so that nothing is made anew. An open file keeps its number.
+        self._places = [(end, os.fspath(part(file, end)), os.fstat(handle)) for end, handle in self._handles.items()]
+        self._sizes = {end: status.st_size for end, _, status in self._places}
+        self.is_cut = False
+        """Whether the file that `away` found last is at its path, but not whole."""
         self._folder_device = file.parent.stat().st_dev
 
     def close(self) -> None:
@@ -40,11 +51,32 @@ class OpenFiles:
         return os.fstat(self._handles["-wal"]).st_size
 
     def away(self) -> str:
-        """Return the name of a file that is not where it was opened; empty where all are."""
-        for end in ENDS:
-            if not self._is_ours(end):
+        """Return the name of a file that is not where it was opened, or was cut off there; empty where all are whole."""
+        self.is_cut = False
+        for end, path, opened in self._places:
+            try:
+                status = os.stat(path)  # noqa: PTH116 (three at each commit; a Path costs more than the call)
+            except OSError:
                 return part(self._file, end).name
+            if status.st_ino != opened.st_ino or status.st_dev != opened.st_dev:
+                return part(self._file, end).name
+            if status.st_size < self._sizes[end] and self._lacks(end):
+                self.is_cut = True
+                return part(self._file, end).name
+            self._sizes[end] = status.st_size
         return ""
+
+    def _lacks(self, end: str) -> bool:
+        """Tell whether a file that has become shorter lacks something: VACUUM and others' checkpoints shorten it too."""
+        index = os.pread(self._handles["-shm"], _INDEX.size, 0)
+        # Its size after the index: what the index tells of was written before.
+        size = os.fstat(self._handles[end]).st_size
+        if len(index) < _INDEX.size:
+            return True
+        page, frames, pages = _INDEX.unpack(index)
+        page = _LARGEST_PAGE if page == 1 else page
+        least: dict[str, int] = {"": page * pages, "-wal": _LOG_HEAD + frames * (_FRAME_HEAD + page) if frames else 0}
+        return size < least.get(end, _INDEX.size)
 
     def make_folder(self) -> None:
         """Make the folder of a file that was deleted with it.
@@ -68,7 +100,8 @@ class OpenFiles:
 
         The connection goes on with the file without a name; it is to be closed, and the path opened.
         """
-        name = self.away()
+        name, is_cut = self.away(), self.is_cut
+        done = "cut off by another program" if is_cut else "taken away"
         try:
             new = self._file.with_name(self._file.name + ".saving")
             files.copy(connection, new)
@@ -77,11 +110,14 @@ class OpenFiles:
             aside = files.aside_name(self._file, "found") if "" in found else None
             files.put_in_place(new, self._file, aside, found)
         except (sqlite3.Error, OSError, VdeviceError) as error:
-            raise AwayError(
-                f"{name} was taken away, and cannot be saved back ({error}); free its folder, and do not stop the device"
-            ) from error
+            advice = (
+                "stop the device, then `vdevice outbox set-aside`, or `vdevice restore` the last backup"
+                if is_cut
+                else "free its folder, and do not stop the device"
+            )
+            raise AwayError(f"{name} was {done}, and cannot be saved back ({error}); {advice}") from error
         kept = f"; what lay there is kept as {aside.name}" if aside else ""
-        return f"{name} was taken away while the outbox was open: all of it was saved back to {self._file.name}{kept}"
+        return f"{name} was {done} while the outbox was open: all of it was saved back to {self._file.name}{kept}"
 
     def _is_ours(self, end: str) -> bool:
         try:

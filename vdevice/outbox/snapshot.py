@@ -52,6 +52,8 @@ def give(config: Config, file: Path, *, replace: bool) -> None:
         try:
             with database.opened(file, create=False) as copy:
                 files.copy(copy, new)
+            if files.is_log_alone(place):
+                files.set_log_aside(place)
             _empty_log(place)
             files.put_in_place(new, place, files.aside_name(place, "before-restore") if place.exists() else None)
         except (OSError, sqlite3.Error) as error:

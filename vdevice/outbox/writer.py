@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from vdevice.errors import VdeviceError
-from vdevice.outbox import database, messages, records, work
+from vdevice.outbox import database, files, log_watch, messages, records, work
 from vdevice.outbox.locks import WriterLock
 from vdevice.outbox.log_watch import LogWatch
 from vdevice.outbox.messages import Probe, Reply, Request
@@ -62,6 +62,8 @@ class Writer:
     def open(self) -> sqlite3.Connection:
         """Open the outbox, if it is not open. Raises VdeviceError."""
         if self._connection is None:
+            if self._create and files.is_log_alone(self._file):
+                self._set_log_aside()
             with contextlib.ExitStack() as stack:
                 connection = stack.enter_context(
                     contextlib.closing(database.connect(self._file, create=self._create, patience=self._patience))
@@ -78,6 +80,18 @@ class Writer:
             self._create = False
             self._connection = connection
         return self._connection
+
+    def _set_log_aside(self) -> None:
+        try:
+            aside = files.set_log_aside(self._file)
+        except OSError as error:
+            raise VdeviceError(
+                f"{self._file.name}-wal cannot be renamed ({error.strerror}); check the outbox's folder"
+            ) from None
+        self._notes.append(
+            f"the outbox {self._file.name} was gone or empty, and its log was there: a new one has begun, and the log, which "
+            f"may hold messages, is kept as {aside.name}; `vdevice restore` brings back the last backup"
+        )
 
     def counters(self) -> list[dict[str, Any]]:
         """Return the counters of all targets, which the device knows then. Raises VdeviceError."""
@@ -98,14 +112,27 @@ class Writer:
         if self._files.away():
             try:
                 self._files.make_folder()
-                said = self._files.bring_back(self._connection)
-            except AwayError as error:
+                said = self._save(self._connection)
+            except (OSError, sqlite3.Error, VdeviceError) as error:
                 said = str(error)
             # The device hears nothing any more; its log does.
             sys.stderr.write(f"vdevice: {said}\n")
         self._connection.close()
         self._files.close()
         self._connection = None
+
+    def _save(self, connection: sqlite3.Connection) -> str:
+        """Save the outbox to its path; to another name where another device has begun a new one there. Return what was done."""
+        try:
+            self._lock.hold()
+        except VdeviceError:
+            aside = files.aside_name(self._file, "found")
+            files.copy(connection, aside)
+            return (
+                f"{self._file.name} was taken away while the outbox was open, and another vdevice has begun a new one: all of "
+                f"it was saved as {aside.name}"
+            )
+        return self._files.bring_back(connection)
 
     def commit(self, bodies: list[bytes]) -> Reply:
         """Do all requests in one transaction; if the disk fails none of them, and one that cannot be done fails alone."""
@@ -130,7 +157,10 @@ class Writer:
                 self._bring_back()
         except (sqlite3.Error, VdeviceError) as error:
             self._recover(error)
-            return Reply(len(bodies), str(error), [], notes=self._take_notes())
+            reason = str(error)
+            if work.code(error) == sqlite3.SQLITE_BUSY:
+                reason = f"{error}: another program keeps it locked; end {log_watch.others(self._file)}"
+            return Reply(len(bodies), reason, [], notes=self._take_notes())
         if done.note:
             self._notes.append(done.note)
         results = [done.results.get(place) for place in range(len(bodies))]
@@ -171,14 +201,14 @@ class Writer:
         self._files.make_folder()
         # Unless another device has begun a new outbox there meanwhile.
         self._lock.hold()
-        connection, files = self.open(), self._files
-        self._notes.append(files.bring_back(connection))
+        connection, opened = self.open(), self._files
+        self._notes.append(opened.bring_back(connection))
         self._connection = None
         try:
             self.open()
         finally:
             connection.close()
-            files.close()
+            opened.close()
         self._away_until = 0.0
 
     def check_device(self) -> None:
