@@ -11,6 +11,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from tests.config.test_fuzz import toml
+from vdevice.cli.authority import write_all
 from vdevice.config.load import SECTIONS
 from vdevice.config.schema import Client, Permits, Point, Rule, Target, Tls, When
 
@@ -182,7 +183,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     return texts | st.builds(lambda key, name: {key: name}, st.sampled_from(["env", "file"]), texts)
 
 
-def _tables(folder: Path) -> dict[Place, tuple[type[msgspec.Struct], dict[str, Any]]]:
+def _tables() -> dict[Place, tuple[type[msgspec.Struct], dict[str, Any]]]:
     """Return each table that a config may have with the settings that it needs."""
     url = {"url": "http://127.0.0.1:9/"}
     tls = {"cert": "good.pem", "key": "good.pem", "client_ca": "good.pem", "listen": "127.0.0.1:0"}
@@ -191,8 +192,8 @@ def _tables(folder: Path) -> dict[Place, tuple[type[msgspec.Struct], dict[str, A
         ("modbus",): (SECTIONS["modbus"], {"listen": "127.0.0.1:0"}),
         ("web",): (SECTIONS["web"], {"enabled": False}),
         ("modbus", "clients", "plc"): (Client, {"address": "10.0.0.1"}),
-        **({("modbus", "tls"): (Tls, tls)} if (folder / "good.pem").exists() else {}),
-        **({("modbus", "tls", "roles", "r"): (Permits, {})} if (folder / "good.pem").exists() else {}),
+        ("modbus", "tls"): (Tls, tls),
+        ("modbus", "tls", "roles", "r"): (Permits, {}),
         ("targets", "1"): (Target, {"method": "get", **url}),
         ("targets", "2"): (Target, {"method": "post-raw", "payload": "$VALUE", **url}),
         ("targets", "3"): (Target, {"method": "post-multipart", "parameters": [["a", "$VALUE"]], **url}),
@@ -214,13 +215,15 @@ def prepare(folder: Path) -> None:
         (folder / "folder").mkdir()
         (folder / "loop").symlink_to("loop")
         (folder / "empty.pem").write_bytes(b"")
+        write_all(folder, ["localhost"], ["operator"])
+        (folder / "good.pem").write_bytes((folder / "server.pem").read_bytes() + (folder / "server.key").read_bytes())
         (folder / "half.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB")
 
 
 @st.composite
-def configs(draw: st.DrawFn, folder: Path) -> tuple[str, str]:
+def configs(draw: st.DrawFn) -> tuple[str, str]:
     """Return a config that is right but for one setting, and the path of that setting."""
-    tables = _tables(folder)
+    tables = _tables()
     place = draw(st.sampled_from(list(tables)))
     fields = [field for field in msgspec.structs.fields(tables[place][0]) if field.name not in {"number", "rules"}]
     field = draw(st.sampled_from(fields))

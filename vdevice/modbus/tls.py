@@ -95,14 +95,21 @@ class TlsListener:
 
 def role_of(tls: ssl.SSLObject | None) -> str | None:
     """Return the role in the certificate of a connection's client, empty where there is none; None without TLS."""
-    if tls is None:
-        return None
+    return None if tls is None else role_in(tls.getpeercert(binary_form=True) or b"")
+
+
+def role_in(certificate: bytes) -> str:
+    """Return the role in a certificate (DER), empty where there is none that can be read, or more than one."""
     from cryptography import x509  # noqa: PLC0415 (costs memory, and only TLS needs it)
 
     try:
-        certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
-        extension = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(ROLE)).value
+        extensions = x509.load_der_x509_certificate(certificate).extensions
+        extension = extensions.get_extension_for_oid(x509.ObjectIdentifier(ROLE)).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.InvalidVersion, ValueError):
+        return ""
+    except Exception:
+        # A last line of defence: a certificate that nobody thought of has no role.
+        log.exception("the role in a certificate could not be read")
         return ""
     return _utf8_string(extension.value) if isinstance(extension, x509.UnrecognizedExtension) else ""
 
