@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from tests.brokers import NatsServer
 from tests.support import Peer, Recorder, device, fc16, peer, until
 from vdevice.app import App
+from vdevice.errors import OutboxLateError
 from vdevice.model import Event, Stored
 from vdevice.outbox.sqlite import SqliteOutbox
 
@@ -355,3 +356,13 @@ async def test_a_shutdown_answers_what_hangs_and_ends_in_time(
     assert [answers[at : at + 2] for at in (7, 16)] == [b"\x86\4", b"\x90\4"]
     assert answers[18 + 7 :] == fc16(9000, "idle")[:5]
     writer.close()
+
+
+async def test_a_text_of_the_page_that_is_not_stored_in_time_shows_in_health_as_a_write_does(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    async with device(toml(recorder), tmp_path) as app:
+        Hanging(app)
+        with pytest.raises(OutboxLateError, match=r"modbus\.answer_timeout"):
+            await app.unit.writes.string(7, "x", app.unit.client("127.0.0.1"))
+        assert not app.board.answering

@@ -18,6 +18,11 @@ def nothing() -> None:
     """Do nothing: where there is nothing to keep or to undo."""
 
 
+def too_late(seconds: float) -> str:
+    """Return why a request is answered 04 whose time, so many seconds, is over."""
+    return f"the outbox did not answer within {seconds:g} s (modbus.answer_timeout)"
+
+
 class Pending:
     """What is to be answered once `stored` is done: `answer` makes the PDU then.
 

@@ -4,7 +4,6 @@
 string is on disk, or cannot be, or when its time is over. Whatever else goes wrong in here is logged and answered 04.
 """
 
-import asyncio
 import time
 import traceback
 from collections.abc import Callable
@@ -109,8 +108,7 @@ class Unit:
         answer = self.begin(unit_id, request, client)
         if isinstance(answer, bytes):
             return answer
-        await asyncio.wait([answer.stored], timeout=self.answer_timeout)
-        self.expire(answer)
+        await self.writes.ended(answer)
         return self.end(request[0], answer)
 
     def begin(self, unit_id: int, request: bytes, client: Client) -> bytes | Pending:
@@ -130,9 +128,7 @@ class Unit:
 
     def expire(self, pending: Pending) -> None:
         """End a request whose time is over, unless it has ended; its effects are undone."""
-        if not pending.stored.done():
-            self._board.answered_late()
-        pending.expire(self.writes.late_words)
+        self.writes.expire(pending)
 
     def refuse(self, request: bytes, code: ExcCodes) -> bytes:
         """Return the exception to a request PDU that is not executed; count it where it would write to a target."""

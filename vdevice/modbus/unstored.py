@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from vdevice.errors import OutboxFailingError, OutboxFullError, OutboxLateError
+from vdevice.modbus.pending import too_late
 from vdevice.modbus.refusals import Repeats
 from vdevice.model import Event, Stored
 
@@ -94,8 +95,9 @@ class Unstored:
         self._counts.subtract(event.target for event in self._waiting.popleft().events)
 
     def _tell(self, targets: set[int], reason: str) -> None:
-        if self._repeats.count(("not stored yet", "", min(targets)), time.monotonic()) is not None:
-            log.warning("not stored yet", messages=len(self._waiting), targets=sorted(targets), reason=reason)
+        about = f"target {min(targets)}"
+        shown = {"messages": len(self._waiting), "targets": sorted(targets), "reason": reason}
+        self._repeats.tell(log.warning, "not stored yet", about, time.monotonic(), **shown)
 
 
 async def _store(batch: _Batch, put: Put, seconds: float) -> None:
@@ -104,7 +106,7 @@ async def _store(batch: _Batch, put: Put, seconds: float) -> None:
         batch.stored = put(batch.events)
     done, _ = await asyncio.wait([batch.stored], timeout=seconds)
     if not done:
-        raise OutboxLateError(f"the outbox did not answer within {seconds:g} s (modbus.answer_timeout)")
+        raise OutboxLateError(too_late(seconds))
     stored, batch.stored = batch.stored, None
     if stored.cancelled():
         raise OutboxFailingError("the outbox was closed")

@@ -21,7 +21,7 @@ from vdevice.converter.image import Image
 from vdevice.converter.rules import Converter
 from vdevice.errors import OutboxFullError, OutboxLateError
 from vdevice.modbus.pdu import MaskWrite, Refused
-from vdevice.modbus.pending import Pending, nothing
+from vdevice.modbus.pending import Pending, nothing, too_late
 from vdevice.modbus.refusals import Refusals, Repeats
 from vdevice.modbus.texts import Client, Texts, Whole
 from vdevice.modbus.unstored import Unstored
@@ -95,16 +95,21 @@ class Writes:
         if not value and target.ignore_empty:
             return []
         pending = self._put((_event(number, value, client.name),), client, bytes)
-        await asyncio.wait([pending.stored], timeout=self._config.modbus.answer_timeout)
-        pending.expire(self.late_words)
+        await self.ended(pending)
         if pending.error:
             raise pending.error
         return pending.stored.result()
 
-    @property
-    def late_words(self) -> str:
-        """Why a request is answered 04 whose time is over."""
-        return f"the outbox did not answer within {self._config.modbus.answer_timeout:g} s (modbus.answer_timeout)"
+    async def ended(self, pending: Pending) -> None:
+        """Wait until a request has ended, at the latest when its time is over."""
+        await asyncio.wait([pending.stored], timeout=self._config.modbus.answer_timeout)
+        self.expire(pending)
+
+    def expire(self, pending: Pending) -> None:
+        """End a request whose time is over, unless it has ended; its effects are undone."""
+        if not pending.stored.done():
+            self._board.answered_late()
+        pending.expire(too_late(self._config.modbus.answer_timeout))
 
     def coils(self, address: int, bits: Sequence[bool], client: Client, answer: Answer) -> bytes | Pending:
         """Write coils. Raises Refused."""
