@@ -236,7 +236,7 @@ async def test_nothing_is_removed_that_the_destination_does_not_have(
             new._run(new._broker.api(f"STREAM.UPDATE.{names.dead_stream}", short_lived(destination)))
             move(old, new, lambda _count: time.sleep(0.3))
 
-    with pytest.raises(VdeviceError, match="1 of 5 strings are not in the other outbox"):
+    with pytest.raises(VdeviceError, match="1 of 5 messages are not in the other outbox"):
         await asyncio.to_thread(taken_away)
     assert await asyncio.to_thread(kept, source) == rows
 

@@ -8,7 +8,7 @@ import re
 import socket
 import ssl
 
-from vdevice.clean import one_line
+from vdevice.clean import one_line, shorten
 from vdevice.dispatch.connection import ClosedError
 from vdevice.dispatch.connections import HandshakeError
 from vdevice.dispatch.egress import DeniedError
@@ -85,7 +85,7 @@ def failure(error: Exception) -> Outcome:
             code, text = ErrorCode.CONNECT, f"no connection: {reason}"
         case _:
             code, text = ErrorCode.CONNECT, f"the request failed ({type(error).__name__})"
-    return Outcome(Verdict.RETRY, code, text=one_line(text)[:LONGEST])
+    return Outcome(Verdict.RETRY, code, text=shorten(one_line(text), LONGEST))
 
 
 def _tls(error: Exception) -> str:

@@ -53,7 +53,7 @@ def move(source: Movable, destination: Movable, brought: Progress) -> Moved:
     count = destination.bring(contents, name, brought)
     if missing := destination.missing(contents, name):
         raise VdeviceError(
-            f"{missing} of {len(contents.waiting) + len(contents.failed)} strings are not in the other outbox, so nothing was "
+            f"{missing} of {len(contents.waiting) + len(contents.failed)} messages are not in the other outbox, so nothing was "
             "removed from this one; see what else uses the other one, then move again"
         )
     source.clear(contents)

@@ -52,11 +52,6 @@ class RequestQueue(Generic[R]):
         """Whether a batch can follow the one under way."""
         return bool(self._puts or self._others)
 
-    @property
-    def is_sending(self) -> bool:
-        """Whether a batch is under way."""
-        return bool(self._sent)
-
     def add(self, request: R) -> None:
         """Put a request in."""
         (self._puts if request.is_put else self._others).append(request)

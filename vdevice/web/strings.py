@@ -1,6 +1,5 @@
 """Handlers of the strings in the outbox: every one in its life, dead letters replayed and discarded."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import get_args
@@ -15,7 +14,8 @@ from vdevice.outbox.api import Letters
 from vdevice.outbox.letters import EVENT, Row
 from vdevice.registers import readings
 from vdevice.registers import text as texts
-from vdevice.web.call import ApiError, Call
+from vdevice.threads import in_thread
+from vdevice.web.call import FILE_SECONDS, ApiError, Call
 from vdevice.web.views import Attempt, Choice, Count, Event, EventRow, StateName
 from vdevice.webhooks import files, http, masking
 
@@ -85,7 +85,7 @@ async def read(call: Call) -> Event:
         row["source_value"],
         row["description"],
         registers,
-        await asyncio.to_thread(_advice, call, row),
+        await in_thread("the readings of a text", FILE_SECONDS, lambda: _advice(call, row)),
         await _request(call, row),
         _text(row["answer"] or b""),
         [_attempt(one) for one in call.device.board.tries if one.event_id == wanted],
