@@ -1,4 +1,4 @@
-"""The nouns that travel through the house: an event, what became of it, and the numbers of CONTRACT section 1 and 4.
+"""The data that travels from room to room: an event, what became of it, and the numbers of states and errors in registers.
 
 Pure data; imports nothing of vdevice.
 """

@@ -1,4 +1,4 @@
-"""The `$` variables of CONTRACT section 3: `$VALUE`, `${VALUE}`, `$$`, the longest known name wins, unknown ones stay.
+"""The `$` variables of templates: `$VALUE`, `${VALUE}`, `$$`, the longest known name wins, unknown ones stay.
 
 Substitution takes an `escape` for the place where the value lands. Variables inside values are text: nothing is
 substituted twice, but for $DESCRIPTION, one level deep.

@@ -1,4 +1,4 @@
-"""The `vdevice` command: every subcommand of CONTRACT section 8 that this version has.
+"""The `vdevice` command and its subcommands.
 
 Rules of this room: a command reads its arguments, calls one thing below, and prints; exit 0 done, 1 the thing asked
 for failed, 2 usage or config error. A user's mistake is one sentence, never a traceback.

@@ -1,4 +1,4 @@
-r"""Conversion of values, as the table of CONTRACT section 5 has it.
+r"""Conversion of values from one type to another.
 
 | from \ to  | bool              | int                 | float        | string                                        |
 |-----------|-------------------|---------------------|--------------|-----------------------------------------------|

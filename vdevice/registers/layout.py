@@ -1,4 +1,4 @@
-"""Which address is what: the register map of CONTRACT section 1, map version 2, and the words of the status blocks.
+"""Which address is what: the register map, version 2, and the words of the status blocks.
 
 Addresses are 0-based. `find` is the one place that knows what lies where; the tables below it are also what
 `vdevice map` prints, and a test holds them against the encoders.

@@ -1,4 +1,4 @@
-"""Builds the request of each method of CONTRACT section 3 from a target, an event and the config of this moment.
+"""Builds the request of each method from a target, an event and the config of this moment.
 
 Reads the files that parameters name; opens no connection. Whatever cannot be sent as it is raises BuildError.
 """

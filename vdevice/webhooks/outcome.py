@@ -1,4 +1,4 @@
-"""An HTTP answer to an outcome, as CONTRACT section 4 has it: first the service's own words, then one table for all."""
+"""An HTTP response to an outcome: first the service's own words, then one table for all."""
 
 import re
 import time
