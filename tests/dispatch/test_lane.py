@@ -74,6 +74,10 @@ class Site:
             rows = [row for row in kept.select([EventState.WAITING]) if row["value"] == value]
             assert kept.discard(rows) == 1
 
+    def rows(self) -> list[letters.Row]:
+        with letters.opened(self.file) as kept:
+            return kept.select(list(EventState))
+
     @property
     def queued(self) -> int:
         return self.board.targets[7].queued
@@ -161,6 +165,19 @@ async def test_what_was_discarded_during_its_attempt_is_not_counted_as_delivered
         await until(lambda: site.queued == 0)
         state = site.board.targets[7]
         assert (state.accepted, state.delivered, state.discarded) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.RETRY, Verdict.GIVE_UP])
+async def test_a_reason_that_cannot_be_encoded_is_recorded_and_shown_all_the_same(
+    tmp_path: Path, verdict: Verdict
+) -> None:
+    async with Site(tmp_path, "backoff = 3600\nbackoff_max = 3600").running() as site:
+        site.outcomes = [Outcome(verdict, ErrorCode.HTTP, 503, "half a pair: \ud800")]
+        await site.put("a")
+        await until(lambda: bool(site.board.targets[7].error))
+        await until(lambda: [row["error_text"] for row in site.rows()] == ["half a pair: \ufffd"])
+        assert site.board.targets[7].error_text == "half a pair: \ufffd"
+        assert [one.outcome.text for one in site.board.tries] == ["half a pair: \ufffd"]
 
 
 async def test_what_is_given_up_holds_up_no_other(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from vdevice.board import Board, Try
+from vdevice.clean import clean
 from vdevice.clock import Clock
 from vdevice.config import Target
 from vdevice.dispatch import backoff
@@ -279,7 +280,7 @@ class Lane:
         state.attempts = stored.attempts
         at, started = time.time(), time.monotonic()
         try:
-            outcome = await self._attempt(self.target, stored)
+            outcome = _encodable(await self._attempt(self.target, stored))
         finally:
             state.sending -= 1
         self._board.tries.append(Try(stored.event.id, at, time.monotonic() - started, outcome))
@@ -318,6 +319,12 @@ class Lane:
                 return await ask()
             except OutboxFailingError:
                 await asyncio.sleep(AGAIN_SECONDS)
+
+
+def _encodable(outcome: Outcome) -> Outcome:
+    """Return an outcome that can be recorded and shown whatever its text holds: otherwise it would be tried for ever."""
+    text = clean(outcome.text)
+    return outcome if text == outcome.text else msgspec.structs.replace(outcome, text=text)
 
 
 def _words(stored: Stored, outcome: Outcome) -> dict[str, object]:

@@ -15,7 +15,6 @@ import msgspec
 import structlog
 
 from vdevice.board import Board
-from vdevice.clean import clean
 from vdevice.config import Config, Target
 from vdevice.errors import OutboxFailingError, VdeviceError
 from vdevice.model import ErrorCode, Event, Outcome, Stored, Verdict
@@ -118,14 +117,11 @@ class SqliteOutbox:
 
     def retry(self, stored: Stored, outcome: Outcome) -> asyncio.Future[bool]:
         """Record a failed attempt whose event goes on waiting; False if it waits no more."""
-        return self._writer.ask(
-            Retry(stored.seq, stored.event.target, stored.attempts, stored.next_at, _encodable(outcome))
-        )
+        return self._writer.ask(Retry(stored.seq, stored.event.target, stored.attempts, stored.next_at, outcome))
 
     def finish(self, stored: Stored, outcome: Outcome, now: float) -> asyncio.Future[bool]:
         """Record how an event ended; False if it was ended already."""
         target, delivered = stored.event.target, outcome.verdict is Verdict.DELIVERED
-        outcome = _encodable(outcome)
 
         def done(changed: bool | None) -> None:  # noqa: FBT001 (a request's result)
             if changed:
@@ -208,9 +204,3 @@ class SqliteOutbox:
                 state.error, state.error_text = ErrorCode(row["error"]), row["error_text"]
                 state.finished_at = row["finished_at"]
         self._board.waiting = waiting
-
-
-def _encodable(outcome: Outcome) -> Outcome:
-    """Return an outcome that can be recorded whatever its text holds: otherwise it would be tried for ever."""
-    text = clean(outcome.text)
-    return outcome if text == outcome.text else msgspec.structs.replace(outcome, text=text)
