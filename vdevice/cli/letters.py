@@ -28,10 +28,8 @@ from vdevice.errors import VdeviceError
 from vdevice.model import EventState
 from vdevice.outbox import files, locks
 from vdevice.outbox.api import Letters, open_letters
-from vdevice.outbox.letters import Row
+from vdevice.outbox.letters import Row, reads_better_with
 from vdevice.outbox.move import move, open_movable
-from vdevice.registers import readings
-from vdevice.registers import text as texts
 
 app = App(name="outbox", help="The waiting, delivered and failed strings.")
 SHOWN = 15
@@ -86,19 +84,12 @@ def show(event: str, *, config: ConfigPath = DEFAULT_CONFIG, as_json: Json = Fal
     """Show one event whole; EVENT is its id, or the beginning of it."""
     with _opened(config) as letters:
         row = _one(letters, event)
-    shown = _plain(row) | {"reads_better_with": _advice(row, config)}
+    shown = _plain(row) | {"reads_better_with": reads_better_with(row, load(config), config)}
     if as_json:
         print_json(shown)
         return
     for name, value in shown.items():
         console.print(f"{name:18} {value}", markup=False, soft_wrap=True)
-
-
-def _advice(row: Row, path: Path) -> str:
-    """Return the settings that read a text clearly better, unless the config was changed since it was written."""
-    target = load(path).targets.get(row["target"])
-    written = row["source_parameter"] == f"target/{row['target']}" and row["accepted_at"] > path.stat().st_mtime
-    return readings.advice_on(row["value"], texts.coding_of(target)) if target and written else ""
 
 
 @app.command

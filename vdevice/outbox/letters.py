@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vdevice.config import Config
 from vdevice.model import EventState
 from vdevice.outbox import database
 from vdevice.outbox.database import transaction
 from vdevice.outbox.records import Ledger
+from vdevice.registers import readings, text
 
 ROWS_AT_ONCE, PAUSE_SECONDS = 1000, 0.02
 """A running device does not wait for all of 100,000 dead letters, or its PLCs would get exceptions meanwhile."""
@@ -112,3 +114,15 @@ def opened(file: Path) -> Iterator[SqliteLetters]:
     """Open the events of an outbox that is there. Raises VdeviceError."""
     with database.opened(file, create=False) as connection:
         yield SqliteLetters(connection)
+
+
+def reads_better_with(row: Row, config: Config, file: Path) -> str:
+    """Return the settings that read a PLC's text clearly better; empty where its config `file` was changed since it came."""
+    target = config.targets.get(row["target"])
+    if target is None or row["source_parameter"] != target.name:
+        return ""
+    try:
+        changed_at = file.stat().st_mtime
+    except OSError:
+        return ""
+    return readings.advice_on(row["value"], text.coding_of(target)) if row["accepted_at"] > changed_at else ""

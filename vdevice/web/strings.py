@@ -11,8 +11,7 @@ from vdevice.errors import BuildError, StalledError, TextError
 from vdevice.model import Event as StoredEvent
 from vdevice.model import EventState
 from vdevice.outbox.api import Letters
-from vdevice.outbox.letters import EVENT, Row
-from vdevice.registers import readings
+from vdevice.outbox.letters import EVENT, Row, reads_better_with
 from vdevice.registers import text as texts
 from vdevice.threads import in_thread
 from vdevice.web.call import FILE_SECONDS, ApiError, Call
@@ -85,23 +84,18 @@ async def read(call: Call) -> Event:
         row["source_value"],
         row["description"],
         registers,
-        await in_thread("the readings of a text", FILE_SECONDS, lambda: _advice(call, row)),
+        await _reads_better_with(call, row),
         await _request(call, row),
         _text(row["answer"] or b""),
         [_attempt(one) for one in call.device.board.tries if one.event_id == wanted],
     )
 
 
-def _advice(call: Call, row: Row) -> str:
-    """Return the settings that read a text clearly better, unless the config was changed since it was written."""
-    path, target = call.device.path, call.device.config.targets.get(row["target"])
-    if path is None or target is None or row["source_parameter"] != target.name:
+async def _reads_better_with(call: Call, row: Row) -> str:
+    path, config = call.device.path, call.device.config
+    if path is None:
         return ""
-    try:
-        changed_at = path.stat().st_mtime
-    except OSError:
-        return ""
-    return readings.advice_on(row["value"], texts.coding_of(target)) if row["accepted_at"] > changed_at else ""
+    return await in_thread(path.name, FILE_SECONDS, lambda: reads_better_with(row, config, path))
 
 
 def _attempt(one: Try) -> Attempt:
