@@ -199,3 +199,15 @@ async def test_each_drawn_response_is_one_outcome_and_no_exception() -> None:
                 assert outcome.verdict is Verdict.DELIVERED, served[-1][:300]
             assert len(served) <= before + 6
     assert {outcome.verdict for outcome in outcomes} == set(Verdict)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "note"),
+    [({"content-encoding": "br"}, b"\x0b\x00\x80ok\x03", ""), ({}, b"o", "the response broke off")],
+    ids=["in a coding that is not known", "broken off"],
+)
+def test_what_cannot_be_read_of_a_services_success_is_a_note(headers: dict[str, str], body: bytes, note: str) -> None:
+    _config, slack = target_of('method = "slack"\nurl = "https://hooks.slack.com/services/T/B/x"\npayload = "$VALUE"')
+    outcome = judged(slack, Response(200, headers, body, reusable=False, note=note))
+    assert outcome.verdict is Verdict.DELIVERED
+    assert outcome.text

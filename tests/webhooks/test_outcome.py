@@ -97,6 +97,8 @@ def test_outcome(method: str, status: int, text: str, verdict: Verdict, error: i
         ("slack", 404, "no_service", "the service says no_service"),
         (SLACK, 404, "no_service", "Slack says no_service"),
         (TRIGGER, 200, '{"ok":false,"error":"channel_not_found"}', "Slack says channel_not_found"),
+        (TRIGGER, 200, '{"ok":false,"error":{"code":7,"message":"no such flow"}}', "Slack says no such flow"),
+        ("mattermost", 403, '{"message":{"text":""},"error":["locked"]}', "Mattermost says locked"),
         (SLACK, 200, "no\nway", "Slack did not answer ok: no way"),
         ("mattermost", 404, NOT_FOUND, "Mattermost says Invalid webhook"),
         ("teams", 400, '{"error":{"code":"X","message":"The flow is off"}}', "HTTP 400, given up: The flow is off"),

@@ -142,7 +142,7 @@ def judged(target: Target, response: Response) -> Outcome:
     if coding:
         body, undecoded = decoded(body, coding, MOST_BODY)
         note = note or undecoded
-    outcome = outcomes.classify(target, response.status, response.headers, body)
+    outcome = outcomes.classify(target, response.status, response.headers, body, is_whole=not note)
     if not note:
         return outcome
     return msgspec.structs.replace(outcome, text=f"{outcome.text}; {note}" if outcome.text else note)

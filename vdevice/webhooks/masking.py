@@ -10,13 +10,14 @@ from vdevice.config.schema import CHAT
 from vdevice.webhooks.request import Request
 
 MASK = "***"
+_MASK = MASK.encode()
 _NO_SECRETS = frozenset({"accept", "user-agent"})
 """Headers whose values are shown where they stand in the config: masking */* would hide half a page."""
 
 
 def mask(target: Target, words: str) -> str:
     """Return the words with every secret of the target replaced, and all but the host of a secret URL."""
-    for secret in _hidden(target) if words else ():
+    for secret, _ in _hidden(target) if words else ():
         words = words.replace(secret, MASK)
     return words
 
@@ -28,19 +29,19 @@ def shown(target: Target, request: Request) -> str:
 
 def mask_bytes(target: Target, answer: bytes) -> bytes:
     """Return an answer without the target's secrets: some services repeat what they were sent."""
-    for secret in _hidden(target) if answer else ():
-        answer = answer.replace(secret.encode(), MASK.encode())
+    for _, secret in _hidden(target) if answer else ():
+        answer = answer.replace(secret, _MASK)
     return answer
 
 
-_known: dict[int, tuple[Target, list[str]]] = {}
+_known: dict[int, tuple[Target, list[tuple[str, bytes]]]] = {}
 """What `_secrets` returned for the target of a number: each answer asks for it."""
 
 
-def _hidden(target: Target) -> list[str]:
+def _hidden(target: Target) -> list[tuple[str, bytes]]:
     known = _known.get(target.number)
     if known is None or known[0] is not target:
-        known = _known[target.number] = (target, _secrets(target))
+        known = _known[target.number] = (target, [(one, one.encode()) for one in _secrets(target)])
     return known[1]
 
 

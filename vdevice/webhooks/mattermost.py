@@ -4,7 +4,7 @@ import json
 import re
 
 from vdevice.model import Outcome
-from vdevice.webhooks import chat
+from vdevice.webhooks import chat, words
 
 _MENTION = re.compile(r"(?<!\w@)(?<=@)(?=\w)|(?<=<)(?=[!@#]|\w+:)")
 """Inside a mention, which begins at the start of a word (ops@firma.de is none), or Slack's way to write one or a link."""
@@ -38,7 +38,7 @@ def is_own(host: str) -> bool:
 def classify(response: chat.Response) -> Outcome | None:
     """Judge what is Mattermost's own: its JSON errors, whatever the status, and a success of its cloud that is no ok."""
     status, document = response.status, response.document if isinstance(response.document, dict) else {}
-    said = str(document.get("message") or document.get("error") or document.get("id") or "")
+    said = words.words_in([document.get(key) for key in ("message", "error", "id")])
     if 200 <= status < 300:
         code = document.get("status_code")
         inner = code if isinstance(code, int) else 0

@@ -28,6 +28,9 @@ _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 LONGEST_REASON = 300
 """Characters of a reason, the response's own words in it."""
 
+_ACCEPTED = frozenset({b"", b"ok"})
+"""What nearly all answers of chat services are."""
+
 _SERVICES: dict[str, Callable[[chat.Response], Outcome | None]] = {
     "slack": slack.classify,
     "teams": teams.classify,
@@ -37,15 +40,22 @@ _OWN_HOSTS: dict[str, Callable[[str], bool]] = {"slack": slack.is_own, "mattermo
 
 
 def classify(
-    target: Target, status: int, headers: Mapping[str, str], answer: bytes, now: float | None = None
+    target: Target,
+    status: int,
+    headers: Mapping[str, str],
+    answer: bytes,
+    now: float | None = None,
+    *,
+    is_whole: bool = True,
 ) -> Outcome:
     """Return what an answer means.
 
     `headers` have lower-case names or ignore case; `now` (UTC seconds) is what dates are held against. The reason is
-    one line, with what the response says in its own words.
+    one line, with what the response says in its own words. Of an answer that is not whole, or could not be decoded,
+    what it does not say counts for nothing.
     """
     content_type = headers.get("content-type", "")
-    outcome = _by_service(target, status, answer, content_type) or _by_status(target, status)
+    outcome = _by_service(target, status, answer, content_type, is_whole=is_whole) or _by_status(target, status)
     reason = outcome.text
     if outcome.error is ErrorCode.HTTP and (said := words.words_of(answer, content_type)):
         reason = f"{reason}: {said}"
@@ -53,19 +63,21 @@ def classify(
     return msgspec.structs.replace(
         outcome,
         answer=masking.mask_bytes(target, answer)[:ANSWER_KEPT],
-        text=shorten(one_line(masking.mask(target, reason)), LONGEST_REASON),
+        text=shorten(one_line(masking.mask(target, reason)), LONGEST_REASON) if reason else "",
         retry_after=retry_after(headers, time.time() if now is None else now)
         if outcome.verdict is Verdict.RETRY
         else None,
     )
 
 
-def _by_service(target: Target, status: int, answer: bytes, content_type: str) -> Outcome | None:
+def _by_service(target: Target, status: int, answer: bytes, content_type: str, *, is_whole: bool) -> Outcome | None:
     # Whoever sets `success` has said what a good answer is.
     if target.method not in _SERVICES or target.success is not None:
         return None
+    if answer in _ACCEPTED and 200 <= status < 300:
+        return None
     host = (urlsplit(target.url.reveal()).hostname or "").lower()
-    own = target.method in _OWN_HOSTS and _OWN_HOSTS[target.method](host)
+    own = is_whole and target.method in _OWN_HOSTS and _OWN_HOSTS[target.method](host)
     text = words.text_of(answer, content_type)
     return _SERVICES[target.method](chat.Response(status, text, words.as_json(text), own))
 

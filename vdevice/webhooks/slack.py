@@ -1,7 +1,7 @@
 """Slack incoming webhooks: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/ ."""
 
 from vdevice.model import Outcome
-from vdevice.webhooks import chat
+from vdevice.webhooks import chat, words
 
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
@@ -49,7 +49,7 @@ def classify(response: chat.Response) -> Outcome | None:
     """Judge what is Slack's own: its error words, plain or as {"ok": false}, and a success that does not say ok."""
     status, word = response.status, response.text.strip()
     if response.refuses and isinstance(response.document, dict):
-        word = str(response.document.get("error") or "no")
+        word = words.words_in(response.document.get("error")) or "no"
     who = "Slack" if response.own else "the service"
     success = 200 <= status < 300
     if success and word in RETRY:

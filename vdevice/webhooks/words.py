@@ -38,7 +38,7 @@ def words_of(response: bytes, content_type: str = "") -> str:
     text = text_of(response, content_type)
     document = as_json(text)
     if document is not None:
-        return next(_said(document, _DEEPEST), "")
+        return words_in(document)
     text = text[:LOOKED_AT]
     if text.lstrip().startswith("<"):
         title = _TITLE.search(text)
@@ -65,6 +65,11 @@ def as_json(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def words_in(document: object) -> str:
+    """Return what a JSON document, or a value of one, says in words; empty where it says nothing."""
+    return next(_said(document, _DEEPEST), "")
 
 
 def _said(document: object, depth: int) -> Iterator[str]:
