@@ -1,30 +1,36 @@
 """When a changed config is taken: once it has settled, whole and right, and not because it was cut for a moment."""
 
+import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.support import Recorder, device, fc16, peer, until
 from vdevice import reloading
 from vdevice.board import Board
+from vdevice.cli.certs import init
 from vdevice.config import Config
 from vdevice.config.load import parse
 from vdevice.reloading import Changes, Reloader, kept_until_restart
+
+FILE = Path("vdevice.toml")
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30))
 def test_a_file_is_taken_when_two_looks_in_a_row_find_the_same_new_content(versions: list[int]) -> None:
     def seen(version: int) -> reloading.Look:
-        return [(version, 1, 1)]
+        return {FILE: (version, 1, 1)}
 
     changes, taken, last = Changes(seen(0)), 0, 0
     for version in versions:
         wanted = version != taken and version == last
         assert changes.settled(seen(version)) is wanted
         if wanted:
-            changes.took(seen(version))
+            changes.took(seen(version), [FILE])
             taken = version
         last = version
 
@@ -128,3 +134,35 @@ async def test_whatever_reading_or_checking_raises_refuses_the_config_with_a_tra
         assert "Traceback" in capsys.readouterr().out
         monkeypatch.undo()
         assert await app.reload()
+
+
+PLAIN = '[modbus]\nlisten = "127.0.0.1:0"\n'
+TLS = f'{PLAIN}[modbus.tls]\ncert = "certs/server.pem"\nkey = "certs/server.key"\nclient_ca = "certs/ca.pem"\n'
+
+
+@pytest.mark.parametrize(("first", "second"), [(PLAIN, TLS), (TLS, PLAIN)], ids=["added", "taken away"])
+async def test_a_tls_section_that_needs_a_restart_is_loaded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str
+) -> None:
+    init(tmp_path / "certs", role=[])
+    monkeypatch.setattr(reloading, "EVERY_SECONDS", 0.01)
+    looks, real_look = 0, reloading.look
+
+    def look(files: Iterable[Path]) -> reloading.Look:
+        nonlocal looks
+        looks += 1
+        return real_look(files)
+
+    monkeypatch.setattr(reloading, "look", look)
+    path = tmp_path / "vdevice.toml"
+    path.write_text(first)
+    reloader = Reloader(path, parse(first, tmp_path), Board(), lambda _config, _context: None)
+    with capture_logs() as lines:
+        running = asyncio.create_task(reloader.run())
+        path.write_text(second)
+        await until(lambda: any(line["event"] == "config loaded" for line in lines))
+        enough = looks + 30
+        await until(lambda: looks >= enough)
+        running.cancel()
+        await asyncio.wait([running])
+    assert sum(line["event"] == "config loaded" for line in lines) == 1

@@ -36,7 +36,7 @@ CUT_SECONDS = 60.0
 
 log = structlog.get_logger()
 
-Look = list[tuple[int, int, int] | None]
+Look = dict[Path, tuple[int, int, int] | None]
 """Of each file its time in ns, size and inode; None where it is not there."""
 
 
@@ -56,14 +56,14 @@ def files_of(config: Config, path: Path | None) -> list[Path]:
 
 def look(files: Iterable[Path]) -> Look:
     """Return what tells one content of the files from another; a look a second needs no library."""
-    found: Look = []
+    found: Look = {}
     for file in files:
         try:
             status = file.stat()
         except OSError:
-            found.append(None)
+            found[file] = None
         else:
-            found.append((status.st_mtime_ns, status.st_size, status.st_ino))
+            found[file] = (status.st_mtime_ns, status.st_size, status.st_ino)
     return found
 
 
@@ -77,7 +77,7 @@ async def read(path: Path, before: Config) -> Loaded:
         if not text.strip():
             raise ConfigError([Problem("", f"{path.name} is empty; what was in it before stays")])
         config = parse(text, path.resolve().parent)
-        seen += look(files_of(config, None))
+        seen |= look(files_of(config, None))
         tls = config.modbus.tls
         try:
             # Read here and not when it is applied: then the files may have changed again.
@@ -101,9 +101,10 @@ class Changes:
         self._last = seen
         return quiet and seen != self._taken
 
-    def took(self, seen: Look) -> None:
-        """Note what was taken, or refused for good."""
-        self._taken = self._last = seen
+    def took(self, seen: Look, files: Iterable[Path]) -> None:
+        """Note what was taken, or refused for good, of the files that are watched from now on."""
+        known = self._taken | seen
+        self._taken = self._last = {file: known.get(file) for file in files}
 
 
 class Reloader:
@@ -148,7 +149,7 @@ class Reloader:
                 log.exception("looking at the files of the config failed")
                 continue
             if (self._changes.settled(seen) or asked) and await self._taken(sure=False) is Taken.REFUSED:
-                self._changes.took(seen)
+                self._changes.took(seen, files)
 
     async def reload(self) -> bool:
         """Take the file anew now, because a person said so; False where it is wrong."""
@@ -212,7 +213,8 @@ class Reloader:
         for name, value in kept.items():
             log.warning("needs a restart", setting=name, until_then=value)
         self._config = config
-        self._changes.took(loaded.seen)
+        # Other files than were read where [modbus.tls] needs a restart.
+        self._changes.took(loaded.seen, files_of(config, self._path))
         self._refused, self._cut_since = [], None
         log.info("config loaded", targets=len(config.targets))
         return Taken.YES
