@@ -57,6 +57,20 @@ async def test_1800_bytes_by_fc06_alone(recorder: Recorder, tmp_path: Path) -> N
     assert recorder.bodies() == [data]
 
 
+@pytest.mark.parametrize(("count", "first", "stored"), [(230, b"\xfe\xe6", [0, 1]), (150, b"\xfe\x96", [1, 1])])
+async def test_the_two_writes_of_the_example_for_plcs(
+    recorder: Recorder, tmp_path: Path, count: int, first: bytes, stored: list[int]
+) -> None:
+    memory = (first + b"x" * count).ljust(256, b"\0")
+    settings = 'format = "s7-string"\ncompletion = "content"'
+    async with device(target(recorder, settings), tmp_path) as app, peer(app.address) as plc:
+        for pdu, accepted in zip((fc16(7000, memory[:200]), fc16(7100, memory[200:])), stored, strict=True):
+            await write(plc, pdu)
+            assert app.board.targets[7].accepted == accepted
+        await idle(app)
+    assert recorder.bodies() == [b"x" * count]
+
+
 async def test_1800_bytes_by_fc16_of_32_registers(recorder: Recorder, tmp_path: Path) -> None:
     data = LONG.encode()
     async with device(target(recorder, 'completion = "content"'), tmp_path) as app, peer(app.address) as plc:

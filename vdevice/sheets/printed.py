@@ -102,6 +102,7 @@ def to_markdown(config: Config | None) -> str:
         version=MAP_VERSION,
         port=f"{config.modbus.listen.port}" if config else "5020 (modbus.listen)",
         unit=f"{config.modbus.unit_id}" if config else "1 (modbus.unit_id)",
+        patience=f"{config.modbus.answer_timeout if config else 5:g} s",
         number=number,
         send=_how_to_send(number, targets.get(number)),
         device=_table([*tags.device_tags(), *tags.image_tags()], config),
@@ -238,7 +239,7 @@ and 10001 plus the address, and reach addresses up to 9998.
 | what | value |
 |---|---|
 | connection | Modbus/TCP, port {port}; unit id {unit}, or 0 or 255 |
-| time limit | an answer comes within a few milliseconds; wait at least 1 s for it, as a slow disk may take that long |
+| time limit | an answer comes in milliseconds, {patience} at most (modbus.answer_timeout); wait a second longer |
 | coils | read FC01, write FC05, FC15 |
 | discrete inputs | read FC02; 0..399 in any range, what no table names is 0 |
 | input registers | read FC04, up to 125 a request; 0..64999 in any range, what no table names is 0 |
@@ -271,11 +272,11 @@ is a setting of the target: see the last table.
 
 | code | what happened | what to do |
 |---|---|---|
-| 01 | the function is not one of 01 02 03 04 05 06 15 16 17 22 23 43/14 | use FC16 |
+| 01 | not one of 01 02 03 04 05 06 15 16 17 22 23 43/14, or this client may not write there | use FC16; see modbus.clients |
 | 02 | no such register, not readable or writable, not where a string begins, or the target is not configured | see the tables |
 | 03 | wrong quantity or byte count, not text of the target's encoding, or a wrong length | see how the target wants its text |
 | 04 | the target is disabled, or the outbox cannot be written; nothing was stored, unless it came late | write again later |
-| 06 | the outbox has no room for this target, or 16 requests of this connection wait; nothing was stored | write again |
+| 06 | no room for this target, 16 requests of this connection wait, or faster than its rate; nothing stored | write again |
 | 0B | another unit id | use {unit}, 0 or 255 |
 | none | no answer: you cannot know | write again, not for ever; the string may go out twice. See the device's log |
 
