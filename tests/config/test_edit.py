@@ -1,12 +1,11 @@
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdevice.config.edit import KEPT, settings_of, tag_of, with_target, write
+from vdevice.config.edit import KEPT, settings_of, with_target
 
 TEXT = """# the press hall
 [modbus]
@@ -102,15 +101,3 @@ def test_what_was_saved_is_what_is_read(settings: dict[str, Any], number: int) -
     assert after.pop(name) == settings
     before.pop(name, None)
     assert after == before
-
-
-def test_a_file_is_written_whole_and_keeps_its_mode(tmp_path: Path) -> None:
-    path = tmp_path / "vdevice.toml"
-    write(path, "a = 1\n")
-    assert path.stat().st_mode & 0o777 == 0o600
-    path.chmod(0o640)
-    write(path, TEXT)
-    assert path.read_text() == TEXT
-    assert path.stat().st_mode & 0o777 == 0o640
-    assert tag_of(TEXT) != tag_of("a = 1\n")
-    assert [file.name for file in tmp_path.iterdir()] == ["vdevice.toml"]

@@ -6,8 +6,6 @@ with KEPT in it keeps what the file has there.
 
 import copy
 import hashlib
-import os
-from pathlib import Path
 from typing import Any
 
 import tomlkit
@@ -69,17 +67,6 @@ def with_target(text: str, number: int, settings: Settings | None, source: int |
     return tomlkit.dumps(document)
 
 
-def write(path: Path, text: str) -> None:
-    """Write a config whole or not at all, readable by whoever could read it before. Raises OSError."""
-    new = path.with_name(f".{path.name}.new")
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-    with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-
-
 def _raw(text: str, number: int) -> Settings | None:
     targets = tables(text).get("targets", {})
     for key, table in targets.items() if isinstance(targets, dict) else ():
@@ -135,6 +122,7 @@ def item_of(value: Any) -> Any:  # noqa: ANN401 (any TOML value)
         for row in value:
             rows.append(row)
         return rows.multiline(multiline=len(value) > 1)
-    if isinstance(value, str) and "\n" in value.strip("\n"):
+    if isinstance(value, str) and "\n" in value.strip("\n") and "\r" not in value:
+        # TOML reads each line end in such a string as \n, so that a text with \r stands in one line with escapes.
         return tomlkit.string(value, multiline=True)
     return tomlkit.item(value)

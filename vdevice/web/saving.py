@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import structlog
 
-from vdevice.config.edit import tag_of, write
+from vdevice.config.edit import tag_of
 from vdevice.config.load import parse
+from vdevice.config.writing import write
 from vdevice.threads import in_thread
 from vdevice.web.call import FILE_SECONDS, ApiError, Call
 from vdevice.web.views import Saved
