@@ -162,6 +162,8 @@ def test_delay_of_a_target_is_in_its_event_and_of_a_point_in_memory() -> None:
     )
     change = bench.temp(1)
     assert [(e.target, e.due_at - e.accepted_at) for e in change.events] == [(1, 5.0)]
+    assert bench.converter.next_due() is None, "not before what it caused is stored"
+    bench.converter.keep(change)
     assert bench.converter.next_due() == 5.0
     assert list(bench.converter.due(0, 4.9)) == []
     (late,) = bench.converter.due(1_750_000_005.0, 5.0)

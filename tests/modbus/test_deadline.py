@@ -366,3 +366,27 @@ async def test_a_text_of_the_page_that_is_not_stored_in_time_shows_in_health_as_
         with pytest.raises(OutboxLateError, match=r"modbus\.answer_timeout"):
             await app.unit.writes.string(7, "x", app.unit.client("127.0.0.1"))
         assert not app.board.answering
+
+
+DELAYED = """
+[[points]]
+name = "later"
+space = "coil"
+address = 1
+type = "bool"
+[[rules]]
+source = "count"
+trigger = "change"
+delay = 0.05
+destinations = ["later"]
+"""
+
+
+async def test_a_delayed_write_of_a_request_that_was_not_stored_is_not_done(recorder: Recorder, tmp_path: Path) -> None:
+    async with device(toml(recorder) + DELAYED, tmp_path) as app, peer(app.address) as plc:
+        outbox = Hanging(app)
+        assert await plc.ask(count(5)) == b"\x86\x04"
+        assert await plc.ask(read(1, 1, 1)) == b"\x01\x01\x00"
+        outbox.mend()
+        assert await plc.ask(count(5)) == count(5)
+        await until(lambda: app.unit.writes.image.read("coil", 1, 1) == b"\x01")

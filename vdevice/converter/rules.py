@@ -102,7 +102,11 @@ class Converter:
         self._journal.open(change.opened)
 
     def keep(self, change: Change) -> None:
-        """Let a change stay: what it caused is stored, or is nothing that must be."""
+        """Let a change stay: what it caused is stored, or is nothing that must be. Its delayed writes are done from now on."""
+        for later in change.later:
+            # Unless the rule went away while the change was open.
+            if later.rule.key in self._held:
+                heapq.heappush(self._later, later)
         if change.opened is not None:
             self._journal.keep(change.opened)
         elif len(self._journal):
@@ -119,8 +123,6 @@ class Converter:
                 self.image.take_back(patch)
             for one in reversed(change.memory):
                 one.store[one.key] = one.before
-        self._later = [later for later in self._later if later not in change.later]
-        heapq.heapify(self._later)
 
     def _work(self, points_written: Iterator[Point], change: Change) -> None:
         """Look at the rules of each point as it is written, before the next one is; undo all where that fails."""
@@ -238,7 +240,6 @@ class Converter:
         if rule.delay:
             later = Later(origin.clock + rule.delay, next(self._numbers), compiled, point, result, origin)
             change.later.append(later)
-            heapq.heappush(self._later, later)
             return False
         return self._write_point(compiled, point, result, change)
 

@@ -225,9 +225,6 @@ class Writes:
         change = self._converter.write(space, address, data, origin, bits)
         if change is None:
             return answer()
-        due = self._converter.next_due()
-        if due is not None:
-            self._look_at(due)
         converter = self._converter
         try:
             events = self._events(change)
@@ -235,12 +232,19 @@ class Writes:
             converter.take_back(change)
             raise
         if not events:
-            converter.keep(change)
+            self._keep(change)
             return answer()
         converter.open(change)
         return self._put(
-            events, client, answer, keep=lambda: converter.keep(change), undo=lambda: converter.take_back(change)
+            events, client, answer, keep=lambda: self._keep(change), undo=lambda: converter.take_back(change)
         )
+
+    def _keep(self, change: Change) -> None:
+        """Let a change of points stay, and let `run` look when the next delayed write is due."""
+        self._converter.keep(change)
+        due = self._converter.next_due()
+        if due is not None:
+            self._look_at(due)
 
     def _events(self, change: Change) -> list[Event]:
         """Return the events of a change that are to be stored; what was left out is in the log."""
