@@ -15,9 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from vdevice import receiver
 from vdevice.app import App
@@ -25,6 +24,7 @@ from vdevice.config import load
 from vdevice.modbus.client import connect
 from vdevice.receiver import Received
 from vdevice.registers import text
+from vdevice.terminal import Screen, visible
 
 CONFIG = """
 [device]
@@ -123,7 +123,7 @@ RULE = {"text": f"*Boiler too hot*: {HOT} °C"}
 
 async def demo(*, once: bool, port: int = 0) -> int:
     """Run the demo; returns 0 if all nine requests, and the rule's, arrived as they should. `once` ends it then."""
-    console = Console(highlight=False)
+    console = Screen()
     arrived: list[Received] = []
     with tempfile.TemporaryDirectory(prefix="vdevice-demo-") as name:
         folder = Path(name)
@@ -134,16 +134,16 @@ async def demo(*, once: bool, port: int = 0) -> int:
             path.write_text(CONFIG.format(url=url, port=port), "utf-8")
             app = App(load(path), path)
             async with app.running():
-                console.print(f"device on {app.address} (Modbus/TCP), receiver on {url}", markup=False)
-                console.print(f"page on http://{app.page_address}/\n", markup=False)
+                console.print(f"device on {app.address} (Modbus/TCP), receiver on {url}")
+                console.print(f"page on http://{app.page_address}/\n")
                 right = await _write_all(app, arrived, console)
-                console.print(f"\n{right} of {len(EXPECTED) + 1} arrived as they should.", markup=False)
+                console.print(f"\n{right} of {len(EXPECTED) + 1} arrived as they should.")
                 if not once:
                     await _serve_on(app, arrived, console)
     return 0 if right == len(EXPECTED) + 1 else 1
 
 
-async def _write_all(app: App, arrived: list[Received], console: Console) -> int:
+async def _write_all(app: App, arrived: list[Received], console: Screen) -> int:
     host, _, port = app.address.rpartition(":")
     table = Table("target", "what a PLC wrote", "what arrived", "ms", "")
     right = 0
@@ -170,8 +170,8 @@ async def _write_all(app: App, arrived: list[Received], console: Console) -> int
 
 
 def _add(table: Table, name: str, written: str, request: Received | None, seconds: float, *, good: bool) -> None:
-    verdict = "[green]as it should[/]" if good else "[red]WRONG[/]"
-    table.add_row(name, written, escape(_short(request)), f"{seconds * 1000:.0f}", verdict)
+    verdict = Text("as it should", "green") if good else Text("WRONG", "red")
+    table.add_row(name, written, visible(_short(request)), f"{seconds * 1000:.0f}", verdict)
 
 
 def _short(request: Received | None) -> str:
@@ -182,12 +182,11 @@ def _short(request: Received | None) -> str:
     return line if len(line) <= 150 else line[:149] + "…"
 
 
-async def _serve_on(app: App, arrived: list[Received], console: Console) -> None:
+async def _serve_on(app: App, arrived: list[Received], console: Screen) -> None:
     port = app.address.rpartition(":")[2]
     console.print(
         f"\nThe device goes on serving. In another terminal:  .venv/bin/vdevice send 4 hello --wait --host 127.0.0.1 "
         f"--port {port}\nCtrl-C ends it.\n",
-        markup=False,
     )
     stop = asyncio.Event()
     if sys.platform != "win32":
@@ -196,7 +195,7 @@ async def _serve_on(app: App, arrived: list[Received], console: Console) -> None
     shown = len(arrived)
     while not stop.is_set():
         for request in arrived[shown:]:
-            console.print(f"{time.strftime('%H:%M:%S')} {_short(request)}", markup=False)
+            console.print(f"{time.strftime('%H:%M:%S')} {visible(_short(request))}")
         shown = len(arrived)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.2):

@@ -18,6 +18,7 @@ import structlog
 
 from vdevice import streams
 from vdevice.clean import clean
+from vdevice.terminal import visible, visible_json, write_traceback
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -44,16 +45,17 @@ def configure(form: LogFormat = "auto", *, quiet: bool = False, detached: bool =
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     # aiohttp logs a traceback with the bytes of whatever is no HTTP.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Words("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     if on_terminal:
         processors: list[structlog.typing.Processor] = [
             structlog.processors.add_log_level,
             _remembered,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             # The default shows the variables of each frame, so payload.
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ),
+            _made_visible,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=write_traceback),
         ]
         structlog.configure(
             processors=processors,
@@ -75,6 +77,18 @@ def _remembered(_logger: object, _name: str, line: structlog.typing.EventDict) -
     shown = {key: value for key, value in line.items() if key not in {"event", "level"}}
     RECENT.append(_rendered(time.time(), str(line["level"]), str(line["event"]), shown))
     return line
+
+
+def _made_visible(_logger: object, _name: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Leave nothing in a line that steers the terminal; what is no string is printed by its repr, which escapes."""
+    return {key: visible(value) if isinstance(value, str) else value for key, value in line.items()}
+
+
+class _Words(logging.Formatter):
+    """The lines of libraries, which may repeat what came from outside."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record), lines=True)
 
 
 def _dropped(count: int) -> bytes:
@@ -152,10 +166,13 @@ def _rendered(now: float, level: str, event: str, line: dict[str, object]) -> by
     line["event"], line["level"] = event, level
     line["timestamp"] = f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"
     try:
-        return _encode(line) + b"\n"
+        encoded = _encode(line)
     except (ValueError, OverflowError, RecursionError):
         # Lone surrogates and numbers beyond 64 bits are no JSON; a line that cannot be written must not stop what logs it.
-        return _encode({clean(str(key)): clean(str(value)) for key, value in line.items()}) + b"\n"
+        encoded = _encode({clean(str(key)): clean(str(value)) for key, value in line.items()})
+    # A person may read JSON lines on a terminal, too.
+    plain = encoded.isascii() and b"\x7f" not in encoded
+    return (encoded if plain else visible_json(encoded.decode()).encode()) + b"\n"
 
 
 @functools.lru_cache(maxsize=2)

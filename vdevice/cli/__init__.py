@@ -9,12 +9,12 @@ import os
 import sys
 
 from cyclopts import App
-from rich.console import Console
 
 from vdevice import __version__, logs, streams
 from vdevice.clean import clean
 from vdevice.cli import access, backup, certs, decode, device, doctor, letters, rules, settings, targets
 from vdevice.errors import ConfigError, VdeviceError
+from vdevice.terminal import Screen
 
 app = App(
     name="vdevice",
@@ -52,23 +52,23 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     # What a command's libraries and checks log belongs to standard error; `run` sets it up anew.
     logs.configure(quiet=True)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Screen(stderr=True, soft_wrap=True)
     try:
         result = app(sys.argv[1:], result_action="return_value")
         sys.exit(result if isinstance(result, int) else 0)
     except ConfigError as error:
         for problem in error.problems:
-            console.print(f"vdevice: {problem}", markup=False)
+            console.print(f"vdevice: {problem}")
         sys.exit(2)
     except VdeviceError as error:
-        console.print(f"vdevice: {error}", markup=False)
+        console.print(f"vdevice: {error}")
         sys.exit(1)
     except UnicodeError:
         # Bytes of an argument that are no text name a file well, and nothing else: whoever takes one as text raises this.
         wrong = [one for one in sys.argv[1:] if one != clean(one)]
         if not wrong:
             raise
-        console.print(f"vdevice: the argument {wrong[0]!r} is not UTF-8 text; write it in UTF-8", markup=False)
+        console.print(f"vdevice: the argument {wrong[0]!r} is not UTF-8 text; write it in UTF-8")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

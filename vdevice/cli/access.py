@@ -25,4 +25,4 @@ def passwd(
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     Access(config.resolve().parent).set_password(user, password, role)
-    console.print(f"{user} may sign in as {role}; it is in {FILE} beside the config", markup=False)
+    console.print(f"{user} may sign in as {role}; it is in {FILE} beside the config")

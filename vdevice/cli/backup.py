@@ -41,9 +41,9 @@ def backup(
             files.sync(file.parent)
     except OSError as error:
         raise VdeviceError(f"{file} cannot be written ({error.strerror}); name another file") from None
-    console.print(f"config and outbox are in {file}", markup=False)
+    console.print(f"config and outbox are in {file}")
     if wanted:
-        console.print(f"{len(wanted)} secrets are left out; --secrets keeps them", markup=False)
+        console.print(f"{len(wanted)} secrets are left out; --secrets keeps them")
 
 
 def restore(
@@ -69,9 +69,9 @@ def restore(
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, msgspec.MsgspecError) as error:
         raise VdeviceError(f"{file} is no backup of vdevice ({error})") from None
     _put(config, text)
-    console.print(f"{config} and its outbox are those of {about.device}, {about.taken_at}", markup=False)
+    console.print(f"{config} and its outbox are those of {about.device}, {about.taken_at}")
     for name in about.wanted:
-        console.print(f"set {name}, or write the secret into {config} in its place", markup=False)
+        console.print(f"set {name}, or write the secret into {config} in its place")
 
 
 def _put(config: Path, text: str) -> None:

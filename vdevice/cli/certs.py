@@ -31,7 +31,7 @@ def init(
         raise VdeviceError(f"{error.filename} is there already; name another folder, or remove it") from None
     except OSError as error:
         raise VdeviceError(f"{folder} cannot be written ({error.strerror}); check its permissions") from None
-    console.print(_next(folder, roles), markup=False)
+    console.print(_next(folder, roles))
 
 
 def _next(folder: Path, roles: list[str]) -> str:

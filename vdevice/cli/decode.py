@@ -13,6 +13,7 @@ from vdevice.errors import ConfigError, Problem
 from vdevice.registers import readings
 from vdevice.registers.readings import Reading
 from vdevice.registers.text import CAPACITY, DEFAULT
+from vdevice.terminal import visible
 
 Words = Annotated[
     str,
@@ -73,19 +74,14 @@ def _print_texts(found: list[Reading], likely: Reading | None) -> None:
         for (words, _), ones in same.items():
             encodings = ", ".join(one.coding.encoding for one in ones)
             mark = "→" if any(one is likely for one in ones) else ""
-            shown = f"({ones[0].reason})" if words is None else _shown(words)
-            table.add_row(mark, name, byte_order, encodings, shown.replace("[", r"\["), style="bold" if mark else None)
+            shown = f"({ones[0].reason})" if words is None else f'"{visible(words)}"'
+            table.add_row(mark, name, byte_order, encodings, shown, style="bold" if mark else None)
     console.print(table)
     if likely:
         told = ", ".join(f'{key} = "{value}"' for key, value in readings.differences(DEFAULT, likely.coding))
-        console.print(f"→ is the likely one: {told or 'the defaults'}", markup=False)
+        console.print(f"→ is the likely one: {told or 'the defaults'}")
     else:
-        console.print("none of these is a text", markup=False)
-
-
-def _shown(words: str) -> str:
-    """Return a text on one line, characters that cannot be seen as escapes."""
-    return '"' + "".join(one if one.isprintable() else repr(one)[1:-1] for one in words) + '"'
+        console.print("none of these is a text")
 
 
 def numbers(data: bytes) -> list[dict[str, str]]:

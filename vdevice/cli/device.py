@@ -29,6 +29,7 @@ from vdevice.outbox.api import Role
 from vdevice.registers import text as texts
 from vdevice.registers.layout import LONGEST_WRITE
 from vdevice.sheets.printed import ERRORS
+from vdevice.terminal import visible
 
 Host = Annotated[str | None, Parameter(help="Address of the device; the config's own by default.")]
 Port = Annotated[int | None, Parameter(validator=Number(gte=1, lte=65535), help="Its Modbus port.")]
@@ -113,9 +114,9 @@ def send(
         if as_json:
             print_json(status)
         elif wait:
-            console.print(_outcome(number, status), markup=False)
+            console.print(_outcome(number, status))
         else:
-            console.print(f"target/{number}: accepted, {status['queued']} queued", markup=False)
+            console.print(f"target/{number}: accepted, {status['queued']} queued")
         return 1 if wait and status["error"] else 0
 
     return device_app.run_loop(work())
@@ -125,7 +126,7 @@ def _outcome(number: int, status: dict[str, int | str]) -> str:
     if not status["error"]:
         return f"target/{number}: delivered, HTTP {status['http_status']}, {status['latency_ms']} ms"
     code = ErrorCode(int(status["error"]))
-    return f"target/{number}: failed, {ERRORS[code]}: {status['error_text']}"
+    return f"target/{number}: failed, {ERRORS[code]}: {visible(str(status['error_text']))}"
 
 
 def status(
@@ -159,17 +160,16 @@ def status(
         color = "red" if row["error"] else "green" if row["delivered"] else ""
         keys = ("queued", "accepted", "delivered", "failed", "refused", "http_status", "latency_ms")
         cells = [str(row[key]) for key in keys]
-        words = str(row["error_text"]).replace("[", r"\[")
-        table.add_row(str(number), target.description if target else "", state, *cells, words, style=color)
+        words = [visible(target.description) if target else "", visible(str(row["error_text"]))]
+        table.add_row(str(number), words[0], state, *cells, words[1], style=color)
     console.print(table)
     flags = int(device["flags"])
     troubles = [
         words for bit, words in enumerate(("outbox full", "outbox failing", "delivery stopped")) if flags >> bit & 1
     ]
     console.print(
-        f"{device['device_id']}: up {device['uptime']} s, {device['queued']} queued, {device['connections']} connections, "
-        f"{', '.join(troubles) or 'healthy'}",
-        markup=False,
+        f"{visible(str(device['device_id']))}: up {device['uptime']} s, {device['queued']} queued, "
+        f"{device['connections']} connections, {', '.join(troubles) or 'healthy'}",
     )
 
 
@@ -226,14 +226,14 @@ def receive(
             print_json(request)
         else:
             console.rule()
-            console.print(request.text(), markup=False, soft_wrap=True)
+            console.print(request.text(), soft_wrap=True)
 
     async def work() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         async with receiver.serve(host, port, show) as url:
-            console.print(f"receiving on {url}, Ctrl-C ends", markup=False)
+            console.print(f"receiving on {url}, Ctrl-C ends")
             await stop.wait()
 
     device_app.run_loop(work())

@@ -25,6 +25,7 @@ from vdevice.errors import VdeviceError
 from vdevice.model import EventState
 from vdevice.outbox import database, files, log_watch
 from vdevice.outbox.api import open_letters
+from vdevice.terminal import visible
 from vdevice.web.auth import LOOPBACK, Access
 
 LEAST_FREE = 200 * 2**20
@@ -65,8 +66,7 @@ def doctor(*, config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int
         table = new_table("", "what", "found", wrap=("found",))
         colors = {"ok": "green", "warning": "yellow", "problem": "red"}
         for finding in findings:
-            words = finding.words.replace("[", r"\[")
-            table.add_row(finding.state, finding.what, words, style=colors[finding.state])
+            table.add_row(finding.state, finding.what, visible(finding.words), style=colors[finding.state])
         console.print(table)
     return 1 if any(finding.state == "problem" for finding in findings) else 0
 

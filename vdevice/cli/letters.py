@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vdevice import logs
@@ -20,7 +19,7 @@ from vdevice.cli.options import (
     load_beside,
     new_table,
     print_json,
-    write_utf8,
+    write_json,
 )
 from vdevice.config import load
 from vdevice.config.load import with_outbox
@@ -30,6 +29,7 @@ from vdevice.outbox import files, locks
 from vdevice.outbox.api import Letters, open_letters
 from vdevice.outbox.letters import Row, reads_better_with
 from vdevice.outbox.move import move, open_movable
+from vdevice.terminal import Screen, visible
 
 app = App(name="outbox", help="The waiting, delivered and failed strings.")
 SHOWN = 15
@@ -73,10 +73,10 @@ def list_(
         value = row["value"] if len(row["value"]) <= 40 else row["value"][:39] + "…"
         table.add_row(
             row["id"][:SHOWN], str(row["target"]), state_name, _moment(row["accepted_at"])[5:19], str(row["attempts"]),
-            str(row["http_status"] or ""), _safe(row["error_text"]), _safe(value),
+            str(row["http_status"] or ""), visible(row["error_text"]), visible(value),
         )  # fmt: skip
     console.print(table)
-    console.print(f"{len(rows)} events", markup=False)
+    console.print(f"{len(rows)} events")
 
 
 @app.command
@@ -89,7 +89,7 @@ def show(event: str, *, config: ConfigPath = DEFAULT_CONFIG, as_json: Json = Fal
         print_json(shown)
         return
     for name, value in shown.items():
-        console.print(f"{name:18} {value}", markup=False, soft_wrap=True)
+        console.print(f"{name:18} {visible(str(value))}", soft_wrap=True)
 
 
 @app.command
@@ -105,7 +105,7 @@ def export(
     with _opened(config) as letters:
         rows = _matching(letters.select(_states(state), target, -1), error, text)
     for row in reversed(rows):
-        write_utf8(msgspec.json.encode(_plain(row)) + b"\n")
+        write_json(msgspec.json.encode(_plain(row)).decode())
 
 
 @app.command
@@ -153,7 +153,7 @@ def set_aside(*, config: ConfigPath = DEFAULT_CONFIG) -> None:
             aside = files.set_aside(file, "damaged")
         except OSError as error:
             raise VdeviceError(f"{file.name} cannot be renamed ({error.strerror}); check its folder") from None
-    console.print(f"{file.name} is {aside.name} now", markup=False)
+    console.print(f"{file.name} is {aside.name} now")
 
 
 @app.command(name="move")
@@ -178,13 +178,12 @@ def move_(
     console.print(
         f"{moved.waiting} waiting and {moved.failed} failed strings are in {destination.outbox.url} now, {moved.brought} of "
         "them new there; set outbox.url to it before the next `vdevice run`",
-        markup=False,
     )
 
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.completed} {task.description}"), BarColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=Screen(stderr=True), transient=True)
 
 
 def _opened(config: Path) -> AbstractContextManager[Letters]:
@@ -228,7 +227,7 @@ def _chosen(
 
 
 def _said(done: str, moved: int, rows: Sequence[Row]) -> int:
-    console.print(f"{moved} {done}", markup=False)
+    console.print(f"{moved} {done}")
     return 0 if moved == len(rows) else 1
 
 
@@ -249,8 +248,3 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def _moment(seconds: float | None) -> str:
     return datetime.fromtimestamp(min(seconds, LATEST)).astimezone().isoformat(" ", "seconds") if seconds else ""
-
-
-def _safe(text: str) -> str:
-    """Keep what a PLC or a receiver wrote from being read as markup or terminal control."""
-    return "".join(c if c.isprintable() else "·" for c in text).replace("[", r"\[")

@@ -9,19 +9,19 @@ import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from vdevice.config import Config, Target, load
 from vdevice.errors import ConfigError, Problem
 from vdevice.running import as_running
+from vdevice.terminal import Screen, visible, visible_json
 
 ConfigPath = Annotated[Path, Parameter(name="--config", env_var="VDEVICE_CONFIG", help="The config file.")]
 TargetNumber = Annotated[int, Parameter(validator=Number(gte=1, lte=64), help="Number of the target, 1 to 64.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 DEFAULT_CONFIG = Path("vdevice.toml")
 
-console = Console(highlight=False)
+console = Screen()
 if not console.is_terminal:
     # In a file or a pipe nothing is folded to the width of a screen that is not there.
     console.width = 250
@@ -39,13 +39,23 @@ def print_json(value: Any) -> None:
     """Print a value as JSON."""
     plain = msgspec.to_builtins(value, enc_hook=str)
     # By the standard library, which writes a file name that is no text where msgspec raises.
-    write_utf8(json.dumps(plain, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+    write_json(json.dumps(plain, indent=2, ensure_ascii=False))
 
 
-def write_utf8(document: bytes) -> None:
-    """Write what programs read to standard output: it is in UTF-8, whatever the terminal's charset (RFC 8259, 8.1)."""
+def write_json(document: str) -> None:
+    """Write a line, or lines, of JSON, without a character that steers a terminal."""
+    _write(visible_json(document) + "\n")
+
+
+def write_document(document: str) -> None:
+    """Write a document as it is for programs, and for a person's terminal what can be seen of it."""
+    _write(visible(document, lines=True) if sys.stdout.isatty() else document)
+
+
+def _write(document: str) -> None:
+    # In UTF-8, whatever the terminal's charset (RFC 8259, 8.1).
     sys.stdout.flush()
-    sys.stdout.buffer.write(document)
+    sys.stdout.buffer.write(document.encode("utf-8", "backslashreplace"))
 
 
 def find_target(config: Config, number: int) -> Target:

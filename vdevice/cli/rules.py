@@ -12,6 +12,7 @@ from vdevice.converter import points
 from vdevice.converter.change import Change, Origin, Step
 from vdevice.converter.rules import Converter
 from vdevice.errors import ConfigError, ConversionError, Problem, VdeviceError
+from vdevice.terminal import visible
 
 app = App(name="rules", help="The rules of the protocol converter.")
 
@@ -32,17 +33,15 @@ def try_(
         print_json([{"value": value, "steps": [_plain(step) for step in _steps(change)]} for value, change in changes])
         return
     for value, change in changes:
-        console.print(f"{point} = {value}", markup=False, style="bold")
+        console.print(f"{point} = {value}", style="bold")
         steps = _steps(change)
         if not steps:
-            console.print("  no rule watches this point", markup=False)
+            console.print("  no rule watches this point")
             continue
         table = new_table("rule", "fires", "destination", "text", wrap=("rule", "text"))
         for step in steps:
             row = _plain(step)
-            table.add_row(
-                *(cell.replace("[", r"\[") for cell in (row["rule"], row["fires"], row["destination"], row["text"]))
-            )
+            table.add_row(*(visible(row[name]) for name in ("rule", "fires", "destination", "text")))
         console.print(table)
 
 

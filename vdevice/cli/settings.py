@@ -17,7 +17,7 @@ from vdevice.cli.options import (
     find_target,
     load_if_there,
     print_json,
-    write_utf8,
+    write_document,
 )
 from vdevice.config import Config, Target, load
 from vdevice.config.example import EXAMPLE
@@ -37,7 +37,7 @@ def init(*, config: ConfigPath = DEFAULT_CONFIG) -> None:
         raise VdeviceError(f"{config} cannot be written ({error.strerror}); check its folder") from None
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(EXAMPLE)
-    console.print(f"{config} is written. Next: edit it, then `vdevice check` and `vdevice run`.", markup=False)
+    console.print(f"{config} is written. Next: edit it, then `vdevice check` and `vdevice run`.")
 
 
 def check(*, config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int:
@@ -49,18 +49,17 @@ def check(*, config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int:
             print_json({"ok": False, "problems": error.problems, "warnings": []})
         else:
             for problem in error.problems:
-                console.print(
-                    f"[red]problem[/] {problem.path}", f"[dim]·[/] {problem.message.replace('[', chr(92) + '[')}"
-                )
-            console.print(f"{config}: {len(error.problems)} problems", markup=False)
+                console.print("problem", style="red", end=" ")
+                console.print(f"{problem.path} · {problem.message}", soft_wrap=True)
+            console.print(f"{config}: {len(error.problems)} problems")
         return 1
     doubts = warnings.find(loaded)
     if as_json:
         print_json({"ok": True, "problems": [], "warnings": doubts})
         return 0
     for doubt in doubts:
-        console.print(f"warning: {doubt}", markup=False)
-    console.print(f"{config}: right, {len(loaded.targets)} targets", markup=False)
+        console.print(f"warning: {doubt}")
+    console.print(f"{config}: right, {len(loaded.targets)} targets")
     return 0
 
 
@@ -85,7 +84,7 @@ def render(
         headers = [[name, shown(value)] for name, value in request.headers]
         print_json({"method": request.method, "url": shown(request.url), "headers": headers, "body": body})
     else:
-        console.print(shown(request.head()).replace("\r\n", "\n") + body, markup=False, soft_wrap=True)
+        console.print(shown(request.head()).replace("\r\n", "\n") + body, soft_wrap=True)
 
 
 def _event(config: Config, target: Target, text: str) -> Event:
@@ -114,7 +113,7 @@ def map_(
     loaded = None if generic else load_if_there(config)
     content = sheets.FORMATS[form](loaded)
     if output is None:
-        write_utf8(content.encode())
+        write_document(content)
         return
     try:
         output.write_text(content, "utf-8")

@@ -29,4 +29,4 @@ def _set(number: int, config: ConfigPath, *, paused: bool) -> None:
     with open_letters(loaded) as letters:
         changed = letters.pause(number, paused=paused)
     word = "paused" if paused else "resumed"
-    console.print(f"target/{number}: {word if changed else f'was {word} already'}", markup=False)
+    console.print(f"target/{number}: {word if changed else f'was {word} already'}")
