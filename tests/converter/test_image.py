@@ -67,6 +67,20 @@ def test_halves_do_not_come_together_over_another_request_or_client() -> None:
     assert names(there, "holding", 10, b"ab", "b") == ["int"]
 
 
+def test_a_closed_connection_leaves_its_halves_to_the_next_one_of_its_address() -> None:
+    there = watching()
+    names(there, "holding", 10, b"ab", "a1")
+    there.leave("a1", "a")
+    there.take_over("a2", "a")
+    assert names(there, "holding", 11, b"cd", "a2") == ["int"]
+    names(there, "holding", 10, b"ab", "a2")
+    names(there, "holding", 10, b"ef", "a3")
+    there.leave("a2", "a")
+    there.leave("a3", "a")
+    there.take_over("a4", "a")
+    assert names(there, "holding", 11, b"cd", "a4") == []
+
+
 def test_a_string_is_whole_from_its_first_register_to_its_nul() -> None:
     there = watching()
     assert names(there, "holding", 30, b"Hi!\0") == ["text"]

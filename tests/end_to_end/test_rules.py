@@ -156,6 +156,25 @@ async def test_a_delayed_point_triggers_its_rules_later(recorder: Recorder, tmp_
     assert recorder.bodies() == [b"true"]
 
 
+async def test_halves_of_two_connections_of_one_address_do_not_get_in_each_others_way(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    toml = POINTS + '[[points]]\nname = "flow"\nspace = "holding"\naddress = 200\ntype = "int32"\n'
+    toml += target(recorder, 7) + rule("temp", "target/7") + rule("flow", "target/7")
+    async with device(toml, tmp_path) as app:
+        async with peer(app.address) as one, peer(app.address) as two:
+            for plc, address, value in ((one, 100, 0), (two, 200, 0), (one, 101, 0x42A2), (two, 201, 7)):
+                assert (await plc.ask(struct.pack(">BHH", 6, address, value)))[0] == 6
+            await until(lambda: app.board.targets[7].accepted == 2)
+        # A PLC that connects anew for each write goes on.
+        for address, value in ((200, 0), (201, 8)):
+            async with peer(app.address) as plc:
+                assert (await plc.ask(struct.pack(">BHH", 6, address, value)))[0] == 6
+            await until(lambda: not app.board.connections)
+        await until(lambda: app.board.targets[7].delivered == 3)
+    assert sorted(recorder.bodies()) == [b"7", b"8", b"81.0"]
+
+
 async def test_a_delayed_point_may_cause_more_messages_than_one_request_can_store(
     recorder: Recorder, tmp_path: Path
 ) -> None:

@@ -15,12 +15,16 @@ RuleKey = tuple[str, str, When | None, int]
 
 
 class Origin(NamedTuple):
-    """Who wrote, and when: a client's address and name, UTC seconds, and seconds of a clock that never goes back."""
+    """Who wrote, and when: a client's address and name, UTC seconds, and seconds of a clock that never goes back.
+
+    `connection` is the number of its connection, 0 where there is none.
+    """
 
     address: str
     name: str
     now: float
     clock: float
+    connection: int = 0
 
 
 class Step(NamedTuple):

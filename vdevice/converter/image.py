@@ -1,8 +1,11 @@
 """The process image of the device block: 900 holding registers and 900 coils, and the points that rules watch in them.
 
 A write that covers a part of a point changes the registers, and makes the point whole only together with the write
-requests of the same client that directly follow (docs/plc.md). A string is whole from its first register to its NUL.
+requests of the same connection that directly follow (docs/plc.md); a connection that was closed leaves its halves to the
+next one of its address. A string is whole from its first register to its NUL.
 """
+
+from collections.abc import Hashable
 
 import msgspec
 
@@ -12,8 +15,11 @@ from vdevice.converter.journal import Assignment, Journal, Store
 from vdevice.converter.values import Value
 from vdevice.model import POINTS
 
+Writer = Hashable
+"""Whose half-written points: a connection, or the address that closed ones left theirs to."""
+
 MOST_CLIENTS = 1000
-"""Clients whose half-written points are remembered; the one that was longest away is forgotten first."""
+"""Writers whose half-written points are remembered; the one that was longest away is forgotten first."""
 
 
 class Patch(msgspec.Struct, frozen=True):
@@ -23,7 +29,7 @@ class Patch(msgspec.Struct, frozen=True):
     address: int
     before: bytes
     after: bytes
-    client: str = ""
+    client: Writer = ""
     halves: dict[str, int] | None = None
 
 
@@ -37,7 +43,7 @@ class Image:
         }  # fmt: skip
         self._at: dict[tuple[str, int], tuple[Point, ...]] = {}
         self._watched = {"holding": bytearray(POINTS), "coil": bytearray(POINTS)}
-        self._partial: dict[str, dict[str, int]] = {}
+        self._partial: dict[Writer, dict[str, int]] = {}
 
     def watch(self, watched: list[Point]) -> None:
         """Watch these points from now on; halves that are waiting are forgotten."""
@@ -60,7 +66,7 @@ class Image:
         """Return the value that a point has now. Raises ConversionError."""
         return points.decode(point, self.read(point.space, point.address, point.count))
 
-    def write(self, space: str, address: int, data: bytes, client: str, bits: int = -1) -> tuple[Patch, list[Point]]:
+    def write(self, space: str, address: int, data: bytes, client: Writer, bits: int = -1) -> tuple[Patch, list[Point]]:
         """Write as a client did; return what it replaced, and the watched points that are whole now, by address.
 
         `bits` are those that the request wrote of each register; a bool among the others was not written.
@@ -89,8 +95,19 @@ class Image:
             self._partial[client] = waiting
         return patch, whole
 
+    def leave(self, client: Writer, address: Writer) -> None:
+        """Leave the halves of a closed connection to the next one of its address; those of two are nobody's."""
+        halves = self._partial.pop(client, None)
+        if halves and self._partial.pop(address, None) is None:
+            self._partial[address] = halves
+
+    def take_over(self, client: Writer, address: Writer) -> None:
+        """Give a new connection the halves that a closed one of its address left."""
+        if address in self._partial:
+            self._partial[client] = self._partial.pop(address)
+
     def put(
-        self, space: str, address: int, data: bytes, client: str = "", halves: dict[str, int] | None = None
+        self, space: str, address: int, data: bytes, client: Writer = "", halves: dict[str, int] | None = None
     ) -> Patch:
         """Write without looking at points."""
         start = _width(space) * address

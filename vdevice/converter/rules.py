@@ -75,7 +75,7 @@ class Converter:
 
         `bits` are those that the request wrote of each register.
         """
-        patch, whole = self.image.write(space, address, data, origin.address, bits)
+        patch, whole = self.image.write(space, address, data, (origin.address, origin.connection), bits)
         change = Change(origin, patches=[patch])
         if not whole:
             self.keep(change)

@@ -91,12 +91,11 @@ class Unit:
 
     def opened(self, client: Client) -> Client:
         """Return a client whose connection begins to ask."""
-        return client._replace(connection=self.writes.texts.opened())
+        return self.writes.opened(client)
 
     def closed(self, client: Client) -> None:
         """Keep what a client's connection staged for its next one."""
-        if client.connection:
-            self.writes.texts.closed(client.connection)
+        self.writes.closed(client)
 
     @property
     def answer_timeout(self) -> float:

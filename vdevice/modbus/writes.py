@@ -70,6 +70,18 @@ class Writes:
         self._config = config
         self._changed_only = frozenset(n for n, target in config.targets.items() if target.trigger == "change")
 
+    def opened(self, client: Client) -> Client:
+        """Return a client whose connection begins to ask; it goes on where a closed one of its address stopped."""
+        client = client._replace(connection=self.texts.opened())
+        self.image.take_over((client.address, client.connection), (client.address, 0))
+        return client
+
+    def closed(self, client: Client) -> None:
+        """Keep what a client's connection left unfinished for its next one."""
+        if client.connection:
+            self.texts.closed(client.connection)
+            self.image.leave((client.address, client.connection), (client.address, 0))
+
     def registers(self, address: int, data: bytes, client: Client, answer: Answer) -> bytes | Pending:
         """Write holding registers, two bytes each. Raises Refused."""
         count = len(data) // 2
@@ -221,7 +233,7 @@ class Writes:
         count = len(data) // 2 if space == "holding" else len(data)
         if not client.rights.may_write_points(space, address, count):
             raise self._not_permitted(client, f"points of {space}")
-        origin = Origin(client.address, client.name, time.time(), time.monotonic())
+        origin = Origin(client.address, client.name, time.time(), time.monotonic(), client.connection)
         change = self._converter.write(space, address, data, origin, bits)
         if change is None:
             return answer()
