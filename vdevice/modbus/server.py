@@ -17,11 +17,11 @@ from vdevice.config import Config
 from vdevice.descriptors import most_connections
 from vdevice.modbus.connection import Connected, Connection
 from vdevice.modbus.listening import address_of, listening
-from vdevice.modbus.refusals import Repeats
 from vdevice.modbus.rights import Bucket
 from vdevice.modbus.texts import Client
 from vdevice.modbus.tls import TlsListener
 from vdevice.modbus.unit import Unit
+from vdevice.repeats import Repeats
 
 FORGET = 60.0
 """Seconds without a request after which a client's rate is forgotten."""
@@ -137,8 +137,7 @@ class DeviceServer(ModbusTcpServer):
             connection.expire(now, limits.idle_timeout, limits.frame_timeout)
         for name in [name for name, bucket in self._buckets.items() if now - bucket.used_at > FORGET]:
             del self._buckets[name]
-        for (_, about, _), kept_back in self._closed.due(now):
-            log.warning("connections closed", reason=f"as before: {about}", not_logged=kept_back)
+        self._closed.tell_due(log.warning, "connections closed", now)
 
     async def drain(self, seconds: float) -> None:
         """Listen no more, answer what was received, then close all connections, after `seconds` at the latest."""

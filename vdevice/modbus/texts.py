@@ -13,12 +13,13 @@ from pymodbus.constants import ExcCodes
 from vdevice.config import Config, Target
 from vdevice.errors import StageError, TextError
 from vdevice.modbus.pdu import Refused
-from vdevice.modbus.refusals import Hint, Refusals, Repeats, no_hint
+from vdevice.modbus.refusals import Hint, Refusals, no_hint
 from vdevice.modbus.rights import EVERYTHING, Rights
 from vdevice.registers import readings, stage, text
 from vdevice.registers.stage import Key, Rules
 from vdevice.registers.staging import Complete, Staging
 from vdevice.registers.text import Coding
+from vdevice.repeats import Repeats
 
 
 class Client(NamedTuple):

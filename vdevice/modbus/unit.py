@@ -31,13 +31,13 @@ from vdevice.modbus.pdu import (
     WriteRegisters,
 )
 from vdevice.modbus.pending import Pending
-from vdevice.modbus.refusals import Repeats
 from vdevice.modbus.rights import rights_of
 from vdevice.modbus.texts import Client
 from vdevice.modbus.writes import Writes
 from vdevice.outbox.api import Outbox
 from vdevice.registers import layout
 from vdevice.registers.layout import Space
+from vdevice.repeats import Repeats
 
 EVERY_UNIT = frozenset({0, 255})
 """Unit ids that mean the device itself (Messaging on TCP/IP Implementation Guide, 4.4.2)."""

@@ -14,8 +14,8 @@ import structlog
 
 from vdevice.errors import OutboxFailingError, OutboxFullError, OutboxLateError
 from vdevice.modbus.pending import too_late
-from vdevice.modbus.refusals import Repeats
 from vdevice.model import Event, Stored
+from vdevice.repeats import Repeats
 
 MOST_UNSTORED = 100
 """Messages of one target that may wait for the outbox; above that its writes are answered 06."""

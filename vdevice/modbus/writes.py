@@ -22,12 +22,13 @@ from vdevice.converter.rules import Converter
 from vdevice.errors import OutboxFullError, OutboxLateError
 from vdevice.modbus.pdu import MaskWrite, Refused
 from vdevice.modbus.pending import Pending, nothing, too_late
-from vdevice.modbus.refusals import Refusals, Repeats
+from vdevice.modbus.refusals import Refusals
 from vdevice.modbus.texts import Client, Texts, Whole
 from vdevice.modbus.unstored import Unstored
 from vdevice.model import Event, Stored, new_event_id
 from vdevice.outbox.api import Outbox
 from vdevice.registers import layout, text
+from vdevice.repeats import Repeats
 
 TICK = 0.02
 """Seconds between two looks for idle texts and delayed rules, at least."""

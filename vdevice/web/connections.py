@@ -16,7 +16,7 @@ from aiohttp import web
 
 from vdevice.config.schema import Listen
 from vdevice.modbus.listening import address_of
-from vdevice.modbus.refusals import Repeats
+from vdevice.repeats import Repeats
 
 MOST_OF_ONE_ADDRESS = 128
 """Connections of one address; behind a reverse proxy all have the same one."""
@@ -87,8 +87,7 @@ class Connections:
         for connection in list(self._open):
             if reason := connection.overdue(now):
                 self.end(connection, reason)
-        for (_, about, _), kept_back in self._closed.due(now):
-            log.warning("page connections closed", reason=f"as before: {about}", not_logged=kept_back)
+        self._closed.tell_due(log.warning, "page connections closed", now)
 
     def stop(self) -> None:
         """Look no more."""
