@@ -237,3 +237,24 @@ async def test_a_change_that_a_form_of_another_site_could_send(site: Site) -> No
     assert before == ((site.folder / "vdevice.toml").read_bytes(), (site.folder / FILE).read_bytes())
     assert site.app.board.targets[7].accepted == 0
     assert await site.ask("GET", f"{API}/session", session) == 200
+
+
+async def test_a_stream_ends_with_its_session_and_says_nothing_more(site: Site) -> None:
+    for end in ("signed out", "new password"):
+        session = await site.sign_in("second")
+        host, _, port = site.app.page_address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"GET {API}/live HTTP/1.1\r\nHost: {site.app.page_address}\r\nCookie: {session['Cookie']}\r\n"
+        writer.write(f"{head}Connection: close\r\n\r\n".encode())
+        async with asyncio.timeout(10):
+            said = await reader.readuntil(b"event: state")
+            if end == "signed out":
+                assert await site.ask("POST", f"{API}/logout", session) == 204
+            else:
+                Access(site.folder).set_password("second", "another horse", "admin")
+            said += await reader.read()
+        writer.close()
+        assert said.count(b"HTTP/1.") == 1, said[-500:]
+        assert said.endswith(b"0\r\n\r\n")
+        assert site.app._page
+        assert site.app._page._live._count == 0

@@ -42,6 +42,19 @@ async def test_no_header_makes_an_internal_error(tmp_path: Path, password: bool)
                     answer.partition(b"\r\n\r\n")[2].decode("utf-8")
 
 
+async def test_a_body_that_is_nested_deeply_makes_no_internal_error(tmp_path: Path) -> None:
+    async with device(WEB + TARGET, tmp_path) as app:
+        for depth in (500, 900, 1100, 100_000):
+            deep = b"[" * depth + b"]" * depth
+            tables = b'{"a":' * depth + b"1" + b"}" * depth
+            for settings in (deep, tables):
+                for body in (settings, b'{"tag": "x", "settings": {"a": %s}, "value": "x"}' % settings):
+                    for line in (b"POST /api/v1/login", b"PUT /api/v1/targets/7", b"POST /api/v1/targets/7/render"):
+                        head = line + b" HTTP/1.1\r\nContent-Type: application/json"
+                        answer = await ask(app.page_address, head, body)
+                        assert int(answer.split()[1]) < 500, (line, depth, answer)
+
+
 async def test_no_body_or_query_makes_an_internal_error(tmp_path: Path) -> None:
     bodies = [b'{"text": "%s"}' % text for text in (*NO_TEXT, rb"\ud800", rb"\udcff\ud800", b"\xf0\x9f")]
     bodies += [b'{"name": "%s", "password": "%s"}' % (text, text) for text in NO_TEXT]

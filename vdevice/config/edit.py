@@ -11,7 +11,7 @@ from typing import Any
 import tomlkit
 from tomlkit.items import InlineTable, Table
 
-from vdevice.config.load import number_of, tables
+from vdevice.config.load import number_of, shaped
 from vdevice.config.redact import SECRETS
 from vdevice.config.schema import CHAT
 
@@ -68,9 +68,8 @@ def with_target(text: str, number: int, settings: Settings | None, source: int |
 
 
 def _raw(text: str, number: int) -> Settings | None:
-    targets = tables(text).get("targets", {})
-    for key, table in targets.items() if isinstance(targets, dict) else ():
-        if number_of(key) == number and isinstance(table, dict):
+    for key, table in shaped(text).get("targets", {}).items():
+        if number_of(key) == number:
             return dict(table)
     return None
 

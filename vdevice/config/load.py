@@ -114,6 +114,37 @@ def tables(text: str) -> dict[str, Any]:
     raise ConfigError([Problem("", message)])
 
 
+def shaped(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML text whose targets, headers and rules are tables where they should be. Raises ConfigError."""
+    raw = tables(text)
+    targets = raw.get("targets", {})
+    problems = []
+    if not isinstance(targets, dict):
+        problems.append(_no_table("targets"))
+    for key, table in targets.items() if isinstance(targets, dict) else ():
+        path = f"targets.{short(key)}"
+        if not isinstance(table, dict):
+            problems.append(_no_table(path))
+        elif not isinstance(table.get("headers", {}), dict):
+            problems.append(_no_table(f"{path}.headers"))
+    wrong = _unshaped_rules(raw.get("rules", []), "rules")
+    if problems or wrong:
+        raise ConfigError(bounded([*problems, *wrong]))
+    return raw
+
+
+def _unshaped_rules(rules: object, path: str) -> list[Problem]:
+    if not isinstance(rules, list):
+        return [Problem(path, "is no list of tables; write [[rules]]")]
+    problems = []
+    for index, rule in enumerate(rules):
+        if isinstance(rule, dict):
+            problems += _unshaped_rules(rule.get("rules", []), f"{path}.{index}.rules")
+        else:
+            problems.append(_no_table(f"{path}.{index}"))
+    return problems
+
+
 def _no_table(name: str) -> Problem:
     return Problem(name, f"is not a table; write [{name}]")
 

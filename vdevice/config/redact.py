@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from vdevice.config.load import tables
+from vdevice.config.load import shaped
 from vdevice.config.schema import Target
 from vdevice.config.secret import Secret
 from vdevice.errors import VdeviceError
@@ -27,7 +27,7 @@ def without_secrets(text: str) -> tuple[str, list[str]]:
 
     Raises VdeviceError where a secret cannot be told from other text of the file.
     """
-    raw = tables(text)
+    raw = shaped(text)
     expected = copy.deepcopy(raw)
     names: dict[str, str] = {}
     for path, table, key in _places(expected):

@@ -127,6 +127,8 @@ def from_json(body: bytes, kind: type[B]) -> B:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise ApiError(422, "the body is not what it should be", clean(str(error))) from None
+    except RecursionError:
+        raise ApiError(400, "the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, "the body is not JSON in UTF-8", clean(str(error))) from None
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from aiohttp import ClientConnectionResetError, web
-from aiohttp_sse import sse_response
+from aiohttp_sse import EventSourceResponse
 
 from vdevice.errors import VdeviceError
 from vdevice.web.call import ApiError, Device
@@ -39,10 +39,13 @@ class Live:
         if self._count >= MOST:
             raise ApiError(503, f"{MOST} pages are watching; close one")
         self._count += 1
+        stream = EventSourceResponse(headers=dict(headers))
         try:
-            # A browser that leaves resets the connection, which is no error.
-            with contextlib.suppress(ClientConnectionResetError, ConnectionResetError):
-                async with sse_response(request, headers=dict(headers)) as stream:
+            # A browser that leaves resets the connection, which is no error. A session that ended ends the stream: its head is
+            # long out, so that there is no other answer any more.
+            with contextlib.suppress(ClientConnectionResetError, ConnectionResetError, ApiError, VdeviceError):
+                await stream.prepare(request)
+                async with stream:
                     seen: dict[int, TargetRow] = {}
                     while stream.is_connected() and not self._ended.is_set():
                         await check()
@@ -54,9 +57,6 @@ class Live:
                         with contextlib.suppress(TimeoutError):
                             async with asyncio.timeout(TICK):
                                 await self._ended.wait()
-                    return stream
-        except (ApiError, VdeviceError):
-            return web.Response(status=204)
         finally:
             self._count -= 1
-        return web.Response(status=204)
+        return stream

@@ -3,7 +3,7 @@
 from vdevice.config import Config
 from vdevice.config.edit import Settings, tag_of
 from vdevice.config.edit_rules import moved, with_enabled, with_rule
-from vdevice.config.load import tables
+from vdevice.config.load import shaped
 from vdevice.converter import points
 from vdevice.converter.change import Origin
 from vdevice.converter.image import Image
@@ -19,7 +19,7 @@ from vdevice.webhooks import warnings
 async def read(call: Call) -> Converter:
     """Return the points with their live values, and the tree of rules."""
     _, text = await call.file()
-    found = tables(text).get("rules", [])
+    found = shaped(text).get("rules", [])
     rows = [_rule(rule, [index]) for index, rule in enumerate(found)]
     doubts = [Doubt(one.path, one.message) for one in warnings.of_rules(call.device.config)]
     return Converter(tag_of(text), _points(call.device.config, call.device.unit.writes.image), rows, doubts)

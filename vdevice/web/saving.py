@@ -5,7 +5,7 @@ from collections.abc import Callable
 import structlog
 
 from vdevice.config.edit import tag_of
-from vdevice.config.load import parse
+from vdevice.config.load import parse, shaped
 from vdevice.config.writing import write
 from vdevice.threads import in_thread
 from vdevice.web.call import FILE_SECONDS, ApiError, Call
@@ -37,12 +37,13 @@ async def save_text(call: Call, tag: str, what: str, edit: Edit, **details: obje
 
 
 def edited(text: str, edit: Edit) -> str:
-    """Return the text that an edit makes. Raises ApiError where it cannot be done."""
+    """Return the text that an edit makes. Raises ApiError where it cannot be done, and ConfigError where the file is wrong."""
+    shaped(text)
     try:
         return edit(text)
     except KeyError as error:
         raise ApiError(422, f"there is no secret {error.args[0]} to keep; write it anew") from None
     except IndexError:
         raise ApiError(404, "there is no such place; look at the rules again") from None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         raise ApiError(422, "the settings hold what TOML cannot; null is left out") from None

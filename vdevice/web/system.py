@@ -1,6 +1,8 @@
 """Handlers of the device itself: connections, the last hour, log, file, backup, and who has access."""
 
+import contextlib
 import io
+from pathlib import Path
 
 import structlog
 
@@ -64,7 +66,14 @@ def _outbox_bytes(config: Config) -> int:
     file = config.outbox_file
     if config.outbox.is_nats:
         return 0
-    return sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*") if part.suffix != ".lock")
+    return sum(_size(part) for part in file.parent.glob(f"{file.name}*") if part.suffix != ".lock")
+
+
+def _size(file: Path) -> int:
+    # The log of the database goes away when the last connection to it ends.
+    with contextlib.suppress(FileNotFoundError):
+        return file.stat().st_size
+    return 0
 
 
 async def file(call: Call) -> Text:
