@@ -17,7 +17,7 @@ from tests.support import event_of
 from vdevice.cli import backup as command
 from vdevice.config.load import parse
 from vdevice.errors import VdeviceError
-from vdevice.outbox import database, files, records, snapshot
+from vdevice.outbox import database, files, locks, records, snapshot
 from vdevice.outbox.messages import Put
 from vdevice.outbox.records import Ledger
 from vdevice.outbox.writer import Writer
@@ -103,6 +103,9 @@ def old_and_copy(folder: Path) -> None:
 
 
 def check_restored(folder: Path) -> None:
+    # Nobody has to clear up before the next start.
+    with locks.running_lock(folder / "o.db"):
+        pass
     found = values(folder / "o.db")
     assert found in (["old"], ["new"]), "an empty outbox is in its place"
     if found == ["new"]:
@@ -134,6 +137,34 @@ def test_a_set_aside_outbox_is_whole_under_one_of_its_names(tmp_path: Path) -> N
         lambda folder: files.set_aside(folder / "o.db", "damaged"),
         check,
     )
+
+
+def test_an_outbox_has_one_name_again_after_a_set_aside_that_was_ended(tmp_path: Path) -> None:
+    def check(folder: Path) -> None:
+        if (folder / "o.db").exists():
+            with locks.running_lock(folder / "o.db"):
+                assert values(folder / "o.db") == ["old"]
+            assert not asides(folder, "damaged")
+        else:
+            (aside,) = asides(folder, "damaged")
+            assert values(aside) == ["old"]
+
+    at_every_step(
+        tmp_path,
+        lambda folder: make(folder / "o.db", "old"),
+        lambda folder: files.set_aside(folder / "o.db", "damaged"),
+        check,
+    )
+
+
+def test_only_names_of_a_set_aside_are_taken_back(tmp_path: Path) -> None:
+    make(tmp_path / "o.db", "old")
+    (tmp_path / "o.db.copy").hardlink_to(tmp_path / "o.db")
+    shutil.copy(tmp_path / "o.db", tmp_path / "o.db.damaged-20260101T000000")
+    with pytest.raises(VdeviceError, match=r"2 names .* remove o\.db\.copy"), locks.running_lock(tmp_path / "o.db"):
+        pass
+    assert (tmp_path / "o.db.copy").exists()
+    assert (tmp_path / "o.db.damaged-20260101T000000").exists()
 
 
 def test_what_follows_a_set_aside_that_was_ended_is_no_mixture(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ one's log is gone, and it is set aside together with its log.
 
 import contextlib
 import errno
+import glob
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -17,6 +19,8 @@ from vdevice.errors import VdeviceError
 
 ENDS = ("", "-wal", "-shm")
 """What a database in WAL mode consists of; the last is made anew by whoever opens it."""
+
+_ASIDE = re.compile(r"\.[a-z-]+-\d{8}T\d{6}(-\d+)?")
 
 
 def part(file: Path, end: str) -> Path:
@@ -65,6 +69,20 @@ def set_aside(file: Path, why: str) -> Path:
         part(file, end).unlink(missing_ok=True)
     sync(file.parent)
     return aside
+
+
+def undo_set_aside(file: Path) -> None:
+    """Take back the second name that a set-aside gave which was ended before it was done, and its log's. Raises OSError."""
+    for aside in [path for path in file.parent.glob(f"{glob.escape(file.name)}.*") if path.is_file()]:
+        if not _ASIDE.fullmatch(aside.name[len(file.name) :]) or not aside.samefile(file):
+            continue
+        log, own = part(aside, "-wal"), part(file, "-wal")
+        if log.exists() and not own.exists():
+            log.rename(own)
+        elif log.exists() and log.samefile(own):
+            log.unlink()
+        aside.unlink()
+        sync(file.parent)
 
 
 def is_log_alone(file: Path) -> bool:

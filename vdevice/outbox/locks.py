@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vdevice.errors import VdeviceError
+from vdevice.outbox import files
 
 if sys.platform != "win32":
     import fcntl
@@ -46,13 +47,13 @@ def running_lock(file: Path) -> Iterator[None]:
         yield
         return
     file = real_path(file)
-    _check_single_name(file)
     handle = _lock_device(file)
     if handle is None:
         raise VdeviceError(
             f"another vdevice is running on the outbox {file.name}; stop it, or give this one its own outbox.url"
         )
     try:
+        _check_single_name(file)
         writers = _open(_writer_lock(file))
         try:
             _await_free(writers, file)
@@ -201,6 +202,8 @@ def _stands_still(process: int) -> bool:
 def _check_single_name(file: Path) -> None:
     """Raise VdeviceError for a file with hard links: SQLite names its log after the name, and would damage the file."""
     try:
+        if file.stat().st_nlink > 1:
+            files.undo_set_aside(file)
         status = file.stat()
     except OSError:
         return
