@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -74,14 +75,18 @@ async def test_one_request_that_cannot_be_stored_fails_alone(bad: Event, tmp_pat
     assert stored_values(tmp_path) == ["a", "c", "d"]
 
 
-async def test_an_outcome_is_recorded_whatever_its_text_holds(tmp_path: Path) -> None:
+async def test_an_outcome_that_cannot_be_encoded_fails_alone(tmp_path: Path) -> None:
+    """Whoever makes outcomes cleans their texts; if one does not, the others are recorded all the same."""
     async with opened(tmp_path) as outbox:
         first, second = await outbox.put([event_of("a"), event_of("b")])
-        assert await outbox.retry(second, FAILED)
-        assert await outbox.finish(first, FAILED, time.time())
-        assert outbox._board.targets[7].error_text == "HTTP 400: \ufffd"
+        retried = outbox.retry(second, FAILED)
+        finished = outbox.finish(first, msgspec.structs.replace(FAILED, text="HTTP 400"), time.time())
+        with pytest.raises(OutboxFailingError, match="cannot be encoded"):
+            await retried
+        assert await finished
+        assert not outbox._board.outbox_failing
     async with opened(tmp_path) as outbox:
-        assert outbox._board.targets[7].error_text == "HTTP 400: \ufffd"
+        assert outbox._board.targets[7].error_text == "HTTP 400"
 
 
 def _raise(_stored: object) -> None:
