@@ -40,6 +40,10 @@ class ConversionError(VdeviceError):
     """A value that cannot be what its destination is."""
 
 
+class TooManyStepsError(VdeviceError):
+    """One write of points causes more than can be worked out while others wait; nothing of it happened."""
+
+
 class OutboxFullError(VdeviceError):
     """There is no room for a message of `target`, None where not only it is concerned; nothing of the request was stored."""
 

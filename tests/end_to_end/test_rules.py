@@ -175,6 +175,21 @@ async def test_halves_of_two_connections_of_one_address_do_not_get_in_each_other
     assert sorted(recorder.bodies()) == [b"7", b"8", b"81.0"]
 
 
+async def test_a_request_that_causes_too_much_at_once_is_refused_and_undone(recorder: Recorder, tmp_path: Path) -> None:
+    toml = target(recorder, 7)
+    for n in range(400):
+        toml += f'[[points]]\nname = "c{n}"\nspace = "coil"\naddress = {n}\ntype = "bool"\n'
+        toml += rule(f"c{n}", f"c{n + 1}" if n < 399 else "target/7")
+    async with device(toml, tmp_path) as app, peer(app.address) as plc:
+        # Each coil writes all behind it: 80,000 of them.
+        assert await plc.ask(struct.pack(">BHHB", 15, 0, 400, 50) + b"\xff" * 50) == b"\x8f\x04"
+        assert await plc.ask(b"\x01\x00\x00\x01\x90") == b"\x01\x32" + bytes(50)
+        assert await plc.ask(b"\x05\x00\x00\xff\x00") == b"\x05\x00\x00\xff\x00"
+        assert await plc.ask(b"\x01\x00\x00\x01\x90") == b"\x01\x32" + b"\xff" * 50
+        await idle(app)
+    assert recorder.bodies() == [b"true"]
+
+
 async def test_a_delayed_point_may_cause_more_messages_than_one_request_can_store(
     recorder: Recorder, tmp_path: Path
 ) -> None:

@@ -28,13 +28,16 @@ from vdevice.converter.conditions import holds, why_not
 from vdevice.converter.image import Image
 from vdevice.converter.journal import Assignment, Journal
 from vdevice.converter.values import Value, convert, to_text
-from vdevice.errors import ConversionError
+from vdevice.errors import ConversionError, TooManyStepsError
 from vdevice.model import Event, new_event_id
 from vdevice.variables import substitute, values_of
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 NEVER = float("-inf")
+
+MOST_STEPS = 50_000
+"""Destinations of one request, worked out before any other request; those of one point are bounded by the config's check."""
 
 
 class Converter:
@@ -207,6 +210,10 @@ class Converter:
         return True
 
     def _write_destinations(self, compiled: Compiled, value: Value, change: Change) -> Iterator[Point]:
+        if len(change.steps) > MOST_STEPS:
+            raise TooManyStepsError(
+                f"its rules write more than {MOST_STEPS} destinations; write fewer points in one request"
+            )
         for name, target, point in compiled.destinations:
             try:
                 watched = self._send(compiled, name, target, point, value, change)

@@ -19,7 +19,7 @@ from vdevice.config import Config, Target
 from vdevice.converter.change import Change, Origin
 from vdevice.converter.image import Image
 from vdevice.converter.rules import Converter
-from vdevice.errors import OutboxFullError, OutboxLateError
+from vdevice.errors import OutboxFullError, OutboxLateError, TooManyStepsError
 from vdevice.modbus.pdu import MaskWrite, Refused
 from vdevice.modbus.pending import Pending, nothing, too_late
 from vdevice.modbus.refusals import Refusals
@@ -235,7 +235,13 @@ class Writes:
         if not client.rights.may_write_points(space, address, count):
             raise self._not_permitted(client, f"points of {space}")
         origin = Origin(client.address, client.name, time.time(), time.monotonic(), client.connection)
-        change = self._converter.write(space, address, data, origin, bits)
+        try:
+            change = self._converter.write(space, address, data, origin, bits)
+        except TooManyStepsError as error:
+            self._repeats.tell(
+                log.error, "rules refused", client.name, origin.clock, client=client.name, reason=str(error)
+            )
+            raise Refused(ExcCodes.DEVICE_FAILURE) from None
         if change is None:
             return answer()
         converter = self._converter
