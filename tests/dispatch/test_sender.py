@@ -226,6 +226,20 @@ async def test_a_server_that_responds_twice_gets_a_connection_for_each_request(r
     assert len(recorder.requests) == 3
 
 
+@pytest.mark.parametrize("behind", [answer(200, "late") + answer(503), b"\0" + answer(503)], ids=["a response", "junk"])
+async def test_what_came_behind_a_response_and_with_the_next_one_is_seen_too(recorder: Recorder, behind: bytes) -> None:
+    recorder.reply = lambda n: behind if n == 1 else answer(200)
+    async with sender() as running:
+        for _ in range(2):
+            # The second one gets what came late behind the first: nobody can tell.
+            await running.send(*asking(recorder.url))
+        await until(lambda: not recorder._writers)
+        for _ in range(2):
+            assert (await running.send(*asking(recorder.url))).http_status == 200
+            await until(lambda: not recorder._writers)
+    assert len(recorder.requests) == 4
+
+
 async def test_a_server_that_ends_an_idle_connection_with_a_408_is_trusted(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,9 +93,13 @@ class Connection(asyncio.Protocol):
         try:
             response = self._reader.feed(data)
         except ResponseError as error:
+            # What came may be the rest of the response before.
+            self._note_late(data)
             self._fail(error)
             return
         if response:
+            if self._reader.is_twice:
+                self._on_late()
             self._finish(response)
         elif _QUICKACK is not None:
             # A server that writes head and body apart holds the body back until the head is acknowledged (Nagle), and

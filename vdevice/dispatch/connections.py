@@ -122,7 +122,8 @@ class Connections:
         if origin not in self._late and len(self._late) < MOST_LATE:
             self._late.add(origin)
             log.warning(
-                "the server, or a proxy before it, responds twice: its connections are not kept", host=origin[1]
+                "the server, or a proxy before it, sends more than one response: its connections are not kept",
+                host=origin[1],
             )
         for connection in self._idle.pop(origin, ()):
             connection.close()

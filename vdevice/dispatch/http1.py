@@ -65,6 +65,8 @@ class ResponseReader:
         self._head_size = 0
         self._response: Response | None = None
         self._extra = False
+        self.is_twice = False
+        """Whether a second final response, which nobody asked for, came with the first."""
         self._pieces: list[bytes] = []
 
     def feed(self, data: bytes) -> Response | None:
@@ -149,6 +151,8 @@ class ResponseReader:
         """Note the status; an interim response (1xx) is forgotten when it is complete."""
         if self._response is None:
             self._status = self._parser.get_status_code()
+        elif self._parser.get_status_code() in FINAL:
+            self.is_twice = True
 
     def on_body(self, part: bytes) -> None:
         """Keep the beginning of the body."""
