@@ -9,12 +9,20 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
+
 from tests.faults.plant import Plant, Row, running
 from tests.support import free_port, peer, until
+from vdevice.web.auth import Access
+from vdevice.web.guesses import QUEUE
 
 HALF_REQUESTS = 1_100
 FEW_FILES = ("prlimit", "--nofile=1024:1024", sys.executable, "-m", "vdevice")
 """A device that may open no more files than many systems permit."""
+
+SIGN_INS = 150
+MOST_MEMORY = 100 * 2**20
+"""Bytes that a device may take more while passwords are guessed."""
 
 SLOWEST = 5.0
 """Seconds that a read may take on a machine that does other work, too: a bound for a device that hangs, not a figure."""
@@ -45,6 +53,37 @@ async def idle_clients(folder: Path, tries: int) -> Row:
         assert "modbus.max_connections_per_address" in plant.log()
         assert "Traceback" not in plant.log()
     return plant.judged("1,100 idle Modbus clients of one address", tries)
+
+
+async def sign_ins(folder: Path, tries: int) -> Row:
+    """Try 150 wrong passwords at once, for one name and for as many; nobody else waits, and memory stays small."""
+    page = f"127.0.0.1:{free_port()}"
+    Access(folder).set_password("admin", "correct horse", "admin")
+    async with running(folder, f"[web]\nlisten = {page!r}\n") as plant, aiohttp.ClientSession() as http:
+        device = plant.processes()[0]
+        before = device.memory_info().rss
+
+        async def sign_in(name: str, password: str = "wrong horse") -> int:
+            async with http.post(f"http://{page}/api/v1/login", json={"name": name, "password": password}) as answer:
+                return answer.status
+
+        for number in range(tries):
+            most = before
+            for names in (["guest"] * SIGN_INS, [f"{number}-{name}" for name in range(SIGN_INS)]):
+                asked = asyncio.gather(*(sign_in(name) for name in names))
+                while not asked.done():
+                    most = max(most, device.memory_info().rss)
+                    await asyncio.sleep(0.02)
+                said = await asked
+                assert set(said) <= {401, 429}, set(said)
+                assert said.count(401) <= QUEUE, "all were checked"
+            await answered_meanwhile(plant, "sign-ins")
+            print(f"sign-ins: {(most - before) / 2**20:.0f} MiB more")  # noqa: T201
+            assert most - before < MOST_MEMORY
+            assert await sign_in("admin", "correct horse") == 200, "another name is not kept out"
+            await plant.recovered()
+        assert "Traceback" not in plant.log()
+    return plant.judged("300 wrong passwords at once", tries)
 
 
 @contextlib.asynccontextmanager

@@ -41,5 +41,6 @@ FAULTS: dict[str, Fault] = {
         hostile.draw_responses,
         resources.half_requests,
         resources.idle_clients,
+        resources.sign_ins,
     )
 }

@@ -42,7 +42,7 @@ def asker_of(request: web.Request, config: Web) -> Asker:
     # No browser leaves Host out; HTTP/1.0 may, as some checks of health do.
     address, scheme, host = peer, request.scheme, request.headers.get("Host", "localhost")
     if trusted:
-        address = _client(peer, request.headers.getall("X-Forwarded-For", []), config.trusted_proxies)
+        address = client_of(peer, request.headers.getall("X-Forwarded-For", []), config.trusted_proxies)
         scheme = _last(request, "X-Forwarded-Proto").lower() or scheme
         host = _last(request, "X-Forwarded-Host") or host
     origin = origin_of(f"{scheme}://{clean(host)}")
@@ -73,7 +73,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _client(peer: str, lines: Iterable[str], proxies: list[Network]) -> str:
+def client_of(peer: str, lines: Iterable[str], proxies: list[Network]) -> str:
     """Return the last address that no trusted proxy has; what stands before it, anybody may have written."""
     address = peer
     for entry in reversed(",".join(lines).split(",")):
