@@ -210,8 +210,10 @@ async def run(path: Path, role: Role = "all", ready: Callable[[App], None] | Non
     gc.set_threshold(GARBAGE)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    with _signals(loop, stop, app), noted(path, app.config):
+    with _signals(loop, stop, app), noted(path, app.config) as note:
         async with app.running():
+            if app.address:
+                note(app.address, app.tls_address)
             if ready:
                 ready(app)
             await stop.wait()

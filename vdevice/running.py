@@ -1,22 +1,22 @@
-"""A note beside the config that says which outbox the running device uses, for commands beside it.
+"""A note beside the config that says which outbox the running device uses and where it listens, for commands beside it.
 
 The config may name another outbox than the device was started with: that needs a restart, and until then a command would
-look into the wrong one, and a backup would hold nothing. The note counts only while a process holds its lock, so one that
-was left behind by a killed device says nothing.
+look into the wrong one, and a backup would hold nothing. Its port may be one that was free. The note counts only while a
+process holds its lock, so one that was left behind by a killed device says nothing.
 """
 
 import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import structlog
 
 from vdevice.config import Config
-from vdevice.config.schema import Outbox
+from vdevice.config.schema import Listen, Outbox
 
 LOOKS, LOOK_SECONDS = 5, 0.02
 """How often the lock of a note is tried."""
@@ -27,10 +27,15 @@ log = structlog.get_logger()
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What the running device uses: `device` is its id, which names what is in NATS."""
+    """What the running device uses: `device` is its id, which names what is in NATS.
+
+    `modbus` and `modbus_tls` are where it listens, as host:port; empty where it does not, or not yet.
+    """
 
     device: str
     outbox: Outbox
+    modbus: str = ""
+    modbus_tls: str = ""
 
 
 def note_of(config: Path) -> Path:
@@ -40,10 +45,13 @@ def note_of(config: Path) -> Path:
 
 
 @contextlib.contextmanager
-def noted(path: Path, config: Config) -> Iterator[None]:
-    """Let the note say what this process uses while the block runs; without the right to write there it is left out."""
+def noted(path: Path, config: Config) -> Iterator[Callable[[str, str], None]]:
+    """Let the note say what this process uses while the block runs; without the right to write there it is left out.
+
+    What is yielded adds where it listens, without and with TLS, to the note.
+    """
     if sys.platform == "win32":
-        yield
+        yield lambda _modbus, _tls: None
         return
     import fcntl  # noqa: PLC0415 (not on Windows)
 
@@ -53,18 +61,23 @@ def noted(path: Path, config: Config) -> Iterator[None]:
         log.warning(
             "no note", file=note_of(path).name, reason=f"{error.strerror}; commands go by the config file alone"
         )
-        yield
+        yield lambda _modbus, _tls: None
         return
     try:
         if _is_free(handle):
-            with contextlib.suppress(OSError):
-                os.ftruncate(handle, 0)
-                os.pwrite(handle, msgspec.json.encode(Note(config.device.id, config.outbox), enc_hook=str), 0)
+            _write(handle, Note(config.device.id, config.outbox))
         # Several processes may share a config, and then its outbox: the first one has written for all.
         fcntl.flock(handle, fcntl.LOCK_SH)
-        yield
+        yield lambda modbus, tls: _write(handle, Note(config.device.id, config.outbox, modbus, tls))
     finally:
         os.close(handle)
+
+
+def _write(handle: int, note: Note) -> None:
+    """Write a note in one step, and behind it blanks over a longer one that was there."""
+    with contextlib.suppress(OSError):
+        length = os.fstat(handle).st_size
+        os.pwrite(handle, msgspec.json.encode(note, enc_hook=str).ljust(length), 0)
 
 
 def _is_free(handle: int) -> bool:
@@ -88,6 +101,13 @@ def as_running(path: Path, config: Config) -> Config:
         return config
     device = msgspec.structs.replace(config.device, id=note.device) if note.outbox.is_nats else config.device
     return msgspec.structs.replace(config, outbox=note.outbox, device=device)
+
+
+def listens_at(path: Path, *, tls: bool) -> Listen | None:
+    """Return where the device that runs with a config file listens; None where none does."""
+    note = _read(note_of(path))
+    address = (note.modbus_tls if tls else note.modbus) if note else ""
+    return Listen(address) if address else None
 
 
 def is_used(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import secrets
 import signal
 import sqlite3
@@ -58,3 +59,23 @@ def kept(folder: Path) -> list[str]:
         archive.extract("outbox.db", folder)
     with contextlib.closing(sqlite3.connect(folder / "outbox.db")) as copy:
         return [value for (value,) in copy.execute("SELECT value FROM event WHERE state = 0 ORDER BY seq")]
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0", "[::1]", "[::]"])
+async def test_commands_find_a_port_that_was_free(recorder: Recorder, tmp_path: Path, listen: str) -> None:
+    configure(tmp_path, recorder)
+    path = tmp_path / "vdevice.toml"
+    path.write_text(re.sub(r"127\.0\.0\.1:[0-9]+\"\n", f'{listen}:0"\n', path.read_text(), count=1))
+    for command in (["status"], ["send", "7", "text"]):
+        said = await vdevice(*command, folder=tmp_path, code=1)
+        assert said.count("\n") == 1, "one sentence, and no word of a library"
+        assert "no device runs with it" in said
+    async with running(tmp_path):
+        assert "delivered" in await vdevice("send", "7", "text", "--wait", folder=tmp_path)
+        # Another port needs a restart; until then the device is where it is.
+        path.write_text(path.read_text().replace(f'{listen}:0"', '127.0.0.1:1"'))
+        assert "healthy" in await vdevice("status", folder=tmp_path)
+        (line,) = (await vdevice("status", "--port", "1", folder=tmp_path, code=1)).splitlines()
+        assert "no device answers on 127.0.0.1:1" in line
+    (line,) = (await vdevice("status", folder=tmp_path, code=1)).splitlines()
+    assert "no device answers on 127.0.0.1:1" in line

@@ -28,6 +28,7 @@ from vdevice.model import TARGETS, ErrorCode, TargetStatus
 from vdevice.outbox.api import Role
 from vdevice.registers import text as texts
 from vdevice.registers.layout import LONGEST_WRITE
+from vdevice.running import listens_at
 from vdevice.sheets.printed import ERRORS
 from vdevice.terminal import visible
 
@@ -187,13 +188,24 @@ async def _read_status(
 
 
 def _address(config: Path, host: str | None, port: int | None, unit: int | None, *, tls: bool) -> tuple[str, int, int]:
-    """Return host, port and unit id: as given, else the config's, else the defaults."""
+    """Return host, port and unit id: as given, else those of the device that runs with the config, else the config's.
+
+    Raises VdeviceError where no port can be told.
+    """
     loaded = load_if_there(config) if host is None or config != DEFAULT_CONFIG else None
     own_host, own_port, own_unit = "127.0.0.1", 802 if tls else 5020, 1
     if loaded:
         secure = loaded.modbus.tls
         listen = secure.listen if tls and secure else loaded.modbus.listen
         own_host, own_port, own_unit = listen.reachable_host, listen.port, loaded.modbus.unit_id
+    running = listens_at(config, tls=tls) if host is None and port is None else None
+    if running:
+        own_host, own_port = running.reachable_host, running.port
+    if not port and not own_port:
+        raise DeviceError(
+            f"{config.name} lets the device take a free port, and no device runs with it here; start it with `vdevice run`, or "
+            "say with --port where it listens"
+        )
     return host or own_host, port or own_port, own_unit if unit is None else unit
 
 
