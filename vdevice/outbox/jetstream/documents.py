@@ -118,10 +118,12 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
     def with_memory(self, known: "Progress") -> "Progress":
-        """Return the newer of both, with the messages that either remembers as ended."""
+        """Return the newer of both, with the messages that either remembers as ended, twice as many as it has at most."""
         older, newer = (self, known) if known.changes > self.changes else (known, self)
-        names = dict.fromkeys((*older.ended_last, *newer.ended_last))
-        return msgspec.structs.replace(newer, ended_last=tuple(names))
+        names = tuple(dict.fromkeys((*older.ended_last, *newer.ended_last)))
+        # Whoever only hears of results would else remember every message that ever ended.
+        kept = 2 * max(len(newer.ended_last), ENDED_KEPT)
+        return msgspec.structs.replace(newer, ended_last=names[-kept:])
 
 
 class Letter(msgspec.Struct, frozen=True):
