@@ -14,7 +14,14 @@ from vdevice.app import App
 REPEAT = f"VDEVICE_SEED={seeds.SEED} draws the same again"
 
 # Hypothesis would draw the same each time where the environment says CI.
-hypothesis.settings.register_profile("held out", derandomize=False, print_blob=True)
+# How long an example takes says something of the machine's load only.
+hypothesis.settings.register_profile(
+    "held out",
+    derandomize=False,
+    print_blob=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("held out")
 
 
