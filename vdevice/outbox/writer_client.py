@@ -32,7 +32,7 @@ START_SECONDS = 30.0
 CLOSE_SECONDS = 5.0
 """For the writer to close the outbox. Killing it then costs nothing: what was answered is on disk."""
 
-KILL_SECONDS = 1.0
+KILL_SECONDS = 5.0
 """For a killed writer to be gone. One that waits for a dead disk stays; its lock keeps others out."""
 
 ALL_ROWS_SECONDS = 30.0
