@@ -1,8 +1,11 @@
 import asyncio
+import contextlib
 import gc
 import socket
+import ssl
 
 import pytest
+import trustme
 
 from tests.support import OK, Recorder, answer, until
 from vdevice.config.schema import Network
@@ -161,3 +164,32 @@ async def test_a_response_before_the_request_was_read_ends_the_connection() -> N
         assert not pool._idle
         responded.set()
         await ended.wait()
+
+
+async def test_a_network_that_is_denied_during_a_handshake_gets_no_request() -> None:
+    authority = trustme.CA()
+    theirs, ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(theirs)
+    authority.configure_trust(ours)
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        hostport = f"127.0.0.1:{server.getsockname()[1]}"
+        pool = Connections()
+        request = Request("GET", f"https://{hostport}/", [("Host", hostport)], b"")
+        sending = asyncio.create_task(pool.send(request, ours, loop.time() + 5))
+        accepted, _ = await loop.sock_accept(server)
+        pool.apply([Network("127.0.0.0/8")])
+        reader = asyncio.StreamReader()
+        shaking = asyncio.create_task(
+            loop.connect_accepted_socket(lambda: asyncio.StreamReaderProtocol(reader), accepted, ssl=theirs)
+        )
+        with pytest.raises(DeniedError):
+            await sending
+        transport, _ = await shaking
+        got = b""
+        with contextlib.suppress(ConnectionError):
+            got = await asyncio.wait_for(reader.read(), 5)
+        assert not got
+        transport.close()
+        pool.close()

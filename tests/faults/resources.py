@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import statistics
 import struct
 import sys
@@ -11,12 +12,18 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.faults.plant import Plant, Row, running
+from tests.faults.plant import PATIENCE, Plant, Row, running
 from tests.support import free_port, peer, until
 from vdevice.web.auth import Access
 from vdevice.web.guesses import QUEUE
 
 HALF_REQUESTS = 1_100
+UNREAD_CLIENTS, UNREAD_REQUESTS = 200, 20_000
+"""Responses to so many requests are more than the buffers of both sides hold."""
+
+READ = b"\x00\x01\x00\x00\x00\x06\x01\x04\x00\x00\x00\x7d"
+"""A request for 125 registers."""
+
 FEW_FILES = ("prlimit", "--nofile=1024:1024", sys.executable, "-m", "vdevice")
 """A device that may open no more files than many systems permit."""
 
@@ -86,9 +93,30 @@ async def sign_ins(folder: Path, tries: int) -> Row:
     return plant.judged("300 wrong passwords at once", tries)
 
 
+async def unread_clients(folder: Path, tries: int) -> Row:
+    """Let Modbus clients, 200 in the long form, ask and read nothing: they lose their places and hold up nobody."""
+    clients = min(UNREAD_CLIENTS, 10 * tries)
+    async with running(folder) as plant:
+        for _ in range(tries):
+            async with held(plant.address, READ * UNREAD_REQUESTS, clients, "127.0.0.2", reads=False):
+                await answered_meanwhile(plant, "clients that do not read")
+                async with asyncio.timeout(PATIENCE), peer(plant.address) as plc:
+                    while (await plc.inputs(5, 1))[0] > clients // 2:
+                        await asyncio.sleep(0.1)
+            await plant.recovered()
+        assert "it has read nothing of its responses" in plant.log()
+        assert "Traceback" not in plant.log()
+    return plant.judged(f"{clients} Modbus clients that do not read", tries)
+
+
 @contextlib.asynccontextmanager
-async def held(address: str, first: bytes, count: int, source: str = "127.0.0.1") -> AsyncIterator[None]:
-    """Keep so many connections of an address open, each of which sent these bytes; who is turned away comes again."""
+async def held(
+    address: str, first: bytes, count: int, source: str = "127.0.0.1", *, reads: bool = True
+) -> AsyncIterator[None]:
+    """Keep so many connections of an address open, each of which sent these bytes; who is turned away comes again.
+
+    Those that do not read come once.
+    """
     host, _, port = address.rpartition(":")
     opened = 0
 
@@ -96,18 +124,26 @@ async def held(address: str, first: bytes, count: int, source: str = "127.0.0.1"
         nonlocal opened
         while True:
             with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_connection(host, int(port), local_addr=(source, 0))
+                client = socket.socket()
+                if not reads:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.setblocking(False)
+                client.bind((source, 0))
+                await asyncio.get_running_loop().sock_connect(client, (host, int(port)))
+                reader, writer = await asyncio.open_connection(sock=client)
                 opened += 1
                 try:
+                    if not reads:
+                        writer.transport.pause_reading()  # type: ignore[attr-defined]
                     writer.write(first)
-                    await reader.read()
+                    await (reader.read() if reads else asyncio.Event().wait())
                 finally:
-                    writer.close()
+                    writer.transport.abort()
             await asyncio.sleep(2)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(hold()) for _ in range(count)]
-        await until(lambda: opened >= count, 60)
+        await until(lambda: opened >= count, PATIENCE)
         yield
         for task in tasks:
             task.cancel()

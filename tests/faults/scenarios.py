@@ -42,5 +42,6 @@ FAULTS: dict[str, Fault] = {
         resources.half_requests,
         resources.idle_clients,
         resources.sign_ins,
+        resources.unread_clients,
     )
 }

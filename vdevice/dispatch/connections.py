@@ -175,6 +175,15 @@ class Connections:
         except ConnectionError as error:
             # It was connected: what fails now is the handshake.
             raise HandshakeError(str(error)) from None
+        try:
+            # Other networks may have been denied meanwhile.
+            denied = is_denied(str(handle.getpeername()[0]), self._deny)
+        except OSError:
+            connection.close()
+            raise
+        if denied:
+            connection.close()
+            raise DeniedError
         return connection
 
 

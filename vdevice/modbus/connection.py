@@ -26,12 +26,22 @@ from vdevice.modbus.pending import Pending
 from vdevice.modbus.texts import Client
 from vdevice.modbus.tls import role_of
 from vdevice.modbus.unit import Unit
+from vdevice.modbus.unread import Unread
 
 BUSY_ABOVE = 16
 """Requests of one connection that may wait; further ones get exception 06."""
 
 PAUSE_ABOVE = 64
 """Requests, the refused ones among them, above which a connection is not read."""
+
+TURN = BUSY_ABOVE
+"""Requests of one connection that are begun at once; then the other connections get their turn."""
+
+UNREAD_SECONDS = 20.0
+"""Without a byte taken by a client that does not read its responses, until its connection ends."""
+
+CLOSING_SECONDS = 5.0
+"""The same for a connection that is being closed, and for a client to agree to the end of TLS."""
 
 
 class Host(Protocol):
@@ -42,6 +52,9 @@ class Host(Protocol):
     def admit(self, connection: "Connection") -> str:
         """Take it in, or return why it may not stay."""
 
+    def is_allowed(self, address: str) -> bool:
+        """Tell whether an address may connect."""
+
     def released(self, connection: "Connection") -> None:
         """Forget it."""
 
@@ -50,6 +63,9 @@ class Host(Protocol):
 
     def tell_closed(self, client: str, kind: str, reason: str) -> None:
         """Log why a connection is closed, unless the same was logged of this client a moment ago."""
+
+
+NOT_ALLOWED = "its address is not in modbus.allow"
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -86,7 +102,8 @@ class Connection(asyncio.Protocol):
         self._unit = server.unit
         self._buffer = bytearray()
         self._queue: deque[_Waiting] = deque()
-        self._paused = False
+        self._paused = self._not_read = False
+        self._more: asyncio.Handle | None = None
         self._write_paused = False
         self._ending = False
         self._pumping = False
@@ -97,6 +114,8 @@ class Connection(asyncio.Protocol):
         self.requests = 0
         self.last_error = 0
         self.partial_since: float | None = None
+        self._unread = Unread()
+        self._closing_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection in, or end it where it may not stay."""
@@ -118,6 +137,8 @@ class Connection(asyncio.Protocol):
         self._server.released(self)
         if self._timer and not self._queue:
             self._timer.cancel()
+        if self._more:
+            self._more.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Queue the frames that are whole."""
@@ -133,6 +154,11 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Answer what was received before closing: the client may still read."""
         self._ending = True
+        if self._role is not None:
+            if self._more:
+                self._more.cancel()
+                self._more = None
+            self._read(turn=len(self._buffer))
         self._close_when_answered()
         # TLS knows no half of a connection.
         return self._role is None
@@ -161,6 +187,10 @@ class Connection(asyncio.Protocol):
         self._expire(float("inf"))
         self.close()
 
+    def abort(self) -> None:
+        """End the connection now, whatever its client has not read."""
+        self._transport.abort()
+
     @property
     def unanswered_since(self) -> float | None:
         """When the oldest request without a response came, by the monotonic clock."""
@@ -185,9 +215,26 @@ class Connection(asyncio.Protocol):
         client = self._unit.client(self.address, self._role)
         self._client = client._replace(connection=self._client.connection)
         self._watch(anew=True)
+        if not self._ending and not self._server.is_allowed(self.address):
+            self._end("not admitted", NOT_ALLOWED)
+
+    def abort_if_unread(self, now: float, unread: float, closing: float) -> None:
+        """End it if its client has read nothing for too long, or lets its end wait; limits in seconds."""
+        taken_nothing = self._unread.seconds(self._transport.get_write_buffer_size(), now)
+        if not self._transport.is_closing():
+            if taken_nothing > unread:
+                reason = f"it has read nothing of its responses for {unread:g} s"
+                self._server.tell_closed(self._client.name, "not read", reason)
+                self._transport.abort()
+            return
+        if self._closing_since is None:
+            self._closing_since = now
+        if now - self._closing_since > closing and (taken_nothing > closing or not self._unread):
+            self._transport.abort()
 
     def expire(self, now: float, idle: float, frame: float) -> None:
         """Close if idle or holding half a frame for too long; limits in seconds, 0 = none."""
+        self.abort_if_unread(now, UNREAD_SECONDS, CLOSING_SECONDS)
         if self._ending or self._queue:
             return
         if frame and self.partial_since and now - self.partial_since > frame:
@@ -195,8 +242,17 @@ class Connection(asyncio.Protocol):
         elif idle and now - self.last_seen > idle:
             self._end("idle", f"idle for {idle:g} s")
 
-    def _read(self) -> None:
-        """Queue the whole frames of the buffer while there is room."""
+    def _go_on(self) -> None:
+        self._more = None
+        self._read()
+        self._regulate()
+        if self._ending:
+            self._close_when_answered()
+
+    def _read(self, turn: int = TURN) -> None:
+        """Queue the whole frames of the buffer while there is room; after a turn of them, the others are served first."""
+        if self._more:
+            return
         try:
             # A frame for serial lines may also read as the start of a Modbus/TCP frame: a connection's first bytes tell.
             if not self._speaks_tcp:
@@ -206,7 +262,14 @@ class Connection(asyncio.Protocol):
                 if frame is None:
                     break
                 self._speaks_tcp = True
+                self.partial_since = None
                 self._accept(frame)
+                turn -= 1
+                if turn <= 0 and self._buffer:
+                    self._more = asyncio.get_running_loop().call_soon(self._go_on)
+                    # What comes meanwhile stays with the system, which lets the client wait.
+                    self._regulate()
+                    return
         except FrameError as error:
             self._buffer.clear()
             self._end(error.kind, str(error))
@@ -223,11 +286,12 @@ class Connection(asyncio.Protocol):
             self._watch()
 
     def _regulate(self) -> None:
-        paused = self._write_paused or len(self._queue) > PAUSE_ABOVE
-        if paused == self._paused:
+        self._paused = self._write_paused or len(self._queue) > PAUSE_ABOVE
+        not_read = self._paused or self._more is not None
+        if not_read == self._not_read:
             return
-        self._paused = paused
-        if paused:
+        self._not_read = not_read
+        if not_read:
             self._transport.pause_reading()
         elif not self._ending:
             self._transport.resume_reading()
@@ -311,5 +375,5 @@ class Connection(asyncio.Protocol):
             # Frames that were received while too many waited are still owed an answer.
             self._paused = False
             self._read()
-        if not self._queue and not self._transport.is_closing():
+        if not self._queue and not self._more and not self._transport.is_closing():
             self._transport.close()

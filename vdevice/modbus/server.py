@@ -15,7 +15,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from vdevice.board import Board
 from vdevice.config import Config
 from vdevice.descriptors import most_connections
-from vdevice.modbus.connection import Connected, Connection
+from vdevice.modbus.connection import NOT_ALLOWED, Connected, Connection
 from vdevice.modbus.listening import address_of, listening
 from vdevice.modbus.rights import Bucket
 from vdevice.modbus.texts import Client
@@ -25,6 +25,9 @@ from vdevice.repeats import Repeats
 
 FORGET = 60.0
 """Seconds without a request after which a client's rate is forgotten."""
+
+LAST_SECONDS = 1.0
+"""Without a byte taken by a client, until the stop does not wait for it any more."""
 
 SWEEP = 0.5
 """Seconds between two looks for connections that are idle or hold half a frame too long."""
@@ -57,7 +60,7 @@ class DeviceServer(ModbusTcpServer):
         self._buckets.clear()
         if self._tls and context:
             self._tls.apply(context)
-        for connection in self._open:
+        for connection in list(self._open):
             connection.renew()
 
     def callback_new_connection(self) -> Any:  # noqa: ANN401 (pymodbus wants its own class)
@@ -77,8 +80,8 @@ class DeviceServer(ModbusTcpServer):
         self._open.add(connection)
         self._board.connections[connection.address] += 1
         limits = self._config.modbus
-        if limits.allow and not any(connection.address in network for network in limits.allow):
-            return "its address is not in modbus.allow"
+        if not self.is_allowed(connection.address):
+            return NOT_ALLOWED
         if len(self._open) > self._most:
             why = "modbus.max_connections" if self._most == limits.max_connections else "the limit of open files"
             return f"more than {self._most} connections ({why})"
@@ -86,6 +89,11 @@ class DeviceServer(ModbusTcpServer):
         if each and self._board.connections[connection.address] > each:
             return f"more than {each} connections of its address (modbus.max_connections_per_address)"
         return ""
+
+    def is_allowed(self, address: str) -> bool:
+        """Tell whether an address may connect, now."""
+        allow = self._config.modbus.allow
+        return not allow or any(address in network for network in allow)
 
     def connected(self) -> list[Connected]:
         """Return all connections, the oldest first."""
@@ -148,7 +156,13 @@ class DeviceServer(ModbusTcpServer):
         for connection in list(self._open):
             connection.finish()
         deadline = time.monotonic() + seconds
-        while self._open and time.monotonic() < deadline:
+        while self._open and (now := time.monotonic()) < deadline:
+            for connection in list(self._open):
+                # Who has read nothing for so long is not waited for.
+                connection.abort_if_unread(now, LAST_SECONDS, LAST_SECONDS)
             await asyncio.sleep(0.01)
         for connection in list(self._open):
             connection.give_up()
+        await asyncio.sleep(0.01)
+        for connection in list(self._open):
+            connection.abort()

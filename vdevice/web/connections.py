@@ -16,6 +16,7 @@ from aiohttp import web
 
 from vdevice.config.schema import Listen
 from vdevice.modbus.listening import address_of
+from vdevice.modbus.unread import Unread
 from vdevice.repeats import Repeats
 
 MOST_OF_ONE_ADDRESS = 128
@@ -110,8 +111,7 @@ class Limited(asyncio.Protocol):
         self._inner = inner
         self._admitted = False
         self._head_begun = True
-        self._unread = 0
-        self._unread_since = 0.0
+        self._unread = Unread()
         self.serving = False
         self.since = time.monotonic()
 
@@ -166,10 +166,7 @@ class Limited(asyncio.Protocol):
     def overdue(self, now: float) -> str:
         """Return what took too long until `now`, nothing where that is nothing."""
         unread = self._transport.get_write_buffer_size()
-        if not unread or unread < self._unread:
-            self._unread_since = now
-        self._unread = unread
-        if unread and now - self._unread_since > UNREAD_SECONDS:
+        if self._unread.seconds(unread, now) > UNREAD_SECONDS:
             return f"a response was not read for {UNREAD_SECONDS:g} s"
         if self.serving or unread:
             return ""
