@@ -54,6 +54,22 @@ def test_rights_of_a_client(settings: str, targets: set[int], lamp: bool, temp: 
     assert rights_of(config, "10.0.0.1").may_write_target(8)
 
 
+BITS = "".join(
+    f'[[points]]\nname = "bit {n}"\nspace = "holding"\naddress = 5\ntype = "bool"\nbit = {n}\n' for n in (2, 3)
+)
+
+
+@pytest.mark.parametrize(
+    ("permitted", "bits"), [('["bit 2"]', 0xFFF7), ('["bit 2", "bit 3"]', 0xFFFF), ('["lamp"]', 0)]
+)
+def test_the_bits_of_a_register_have_rights_of_their_own(permitted: str, bits: int) -> None:
+    rights = rights_of(parse(LISTEN + client(f"points = {permitted}") + POINTS + BITS, Path()), "127.0.0.1")
+    for bit in range(16):
+        assert rights.may_write_points("holding", 5, 1, 1 << bit) is bool(bits >> bit & 1)
+    assert rights.may_write_points("holding", 5, 1) is (bits == 0xFFFF)
+    assert rights.may_write_points("holding", 5, 1, 0) is (bits != 0)
+
+
 def test_with_a_role_both_the_address_and_the_certificate_must_permit(tmp_path: Path) -> None:
     init(tmp_path / "certs", role=["a"])
     files = 'cert = "certs/server.pem"\nkey = "certs/server.key"\nclient_ca = "certs/ca.pem"\n'

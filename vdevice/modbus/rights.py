@@ -7,7 +7,7 @@ Who may not write gets exception 01, as the Modbus/TCP Security Protocol Specifi
 its role is not authorized for; reading is for everyone who may connect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from vdevice.config import Config
@@ -19,23 +19,30 @@ BURST = 1.0
 
 
 class Rights(NamedTuple):
-    """The targets that a client may write, and the registers and coils of points; None is all of them."""
+    """The targets that a client may write, and the bits of registers and coils of points; None is all of them."""
 
     targets: frozenset[int] | None = None
-    places: frozenset[tuple[str, int]] | None = None
+    places: Mapping[tuple[str, int], int] | None = None
 
     def may_write_target(self, target: int) -> bool:
         """Tell whether a string for a target may be written."""
         return self.targets is None or target in self.targets
 
-    def may_write_points(self, space: str, address: int, count: int) -> bool:
-        """Tell whether each register or coil of a range may be written."""
+    def may_write_points(self, space: str, address: int, count: int, bits: int = -1) -> bool:
+        """Tell whether each register or coil of a range may be written; `bits` are those that are written of each."""
         places = self.places
-        return places is None or all((space, at) in places for at in range(address, address + count))
+        if places is None:
+            return True
+        bits &= ALL_BITS
+        # A mask that leaves all as it is needs the register as well.
+        return all(
+            bits & ~places.get((space, at), 0) == 0 and (space, at) in places for at in range(address, address + count)
+        )
 
 
+ALL_BITS = 0xFFFF
 EVERYTHING = Rights()
-NOTHING = Rights(frozenset(), frozenset())
+NOTHING = Rights(frozenset(), {})
 
 
 def rights_of(config: Config, address: str, role: str | None = None) -> Rights:
@@ -53,13 +60,18 @@ def rights_of(config: Config, address: str, role: str | None = None) -> Rights:
     if roles == {}:
         return rights
     of_role = _rights(roles[role], config.points) if roles and role in roles else NOTHING
-    return Rights(_both(rights.targets, of_role.targets), _both(rights.places, of_role.places))
+    targets, places = (rights.targets, of_role.targets), (rights.places, of_role.places)
+    return Rights(
+        _both(*targets, lambda one, other: one & other),
+        _both(*places, lambda one, other: {place: bits & other.get(place, 0) for place, bits in one.items()}),
+    )
 
 
-def _both(one: frozenset[T] | None, other: frozenset[T] | None) -> frozenset[T] | None:
+def _both(one: T | None, other: T | None, common: Callable[[T, T], T]) -> T | None:
+    """Return what both permit, where None permits all."""
     if one is None or other is None:
         return other if one is None else one
-    return one & other
+    return common(one, other)
 
 
 def _rights(permits: Permits, points: Sequence[Point]) -> Rights:
@@ -68,10 +80,15 @@ def _rights(permits: Permits, points: Sequence[Point]) -> Rights:
     targets = None if permits.targets is None else frozenset(permits.targets)
     if permits.points is None:
         return Rights(targets)
-    places = [
-        (point.space, at) for point in points if point.name in permits.points for at in range(point.address, point.end)
-    ]
-    return Rights(targets, frozenset(places))
+    mine = [point for point in points if point.name in permits.points]
+    places: dict[tuple[str, int], int] = {
+        (point.space, at): ALL_BITS for point in mine for at in range(point.address, point.end)
+    }
+    # Points overlap in the bits of a register only; those that no point names go with the ones that he has.
+    for point in points:
+        if point.bit is not None and point.name not in permits.points and (point.space, point.address) in places:
+            places[point.space, point.address] &= ~(1 << point.bit)
+    return Rights(targets, places)
 
 
 class Bucket:

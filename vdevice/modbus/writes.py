@@ -232,7 +232,7 @@ class Writes:
         self, space: str, address: int, data: bytes, client: Client, answer: Answer, bits: int = -1
     ) -> bytes | Pending:
         count = len(data) // 2 if space == "holding" else len(data)
-        if not client.rights.may_write_points(space, address, count):
+        if not client.rights.may_write_points(space, address, count, bits):
             raise self._not_permitted(client, f"points of {space}")
         origin = Origin(client.address, client.name, time.time(), time.monotonic(), client.connection)
         try:
