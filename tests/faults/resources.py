@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
+import ssl
 import statistics
 import struct
 import sys
@@ -14,6 +16,7 @@ import aiohttp
 
 from tests.faults.plant import PATIENCE, Plant, Row, running
 from tests.support import free_port, peer, until
+from vdevice.cli.certs import init
 from vdevice.web.auth import Access
 from vdevice.web.guesses import QUEUE
 
@@ -23,6 +26,8 @@ UNREAD_CLIENTS, UNREAD_REQUESTS = 200, 20_000
 
 READ = b"\x00\x01\x00\x00\x00\x06\x01\x04\x00\x00\x00\x7d"
 """A request for 125 registers."""
+
+CERTIFICATES = {"cert": "server.pem", "key": "server.key", "client_ca": "ca.pem"}
 
 FEW_FILES = ("prlimit", "--nofile=1024:1024", sys.executable, "-m", "vdevice")
 """A device that may open no more files than many systems permit."""
@@ -93,6 +98,46 @@ async def sign_ins(folder: Path, tries: int) -> Row:
     return plant.judged("300 wrong passwords at once", tries)
 
 
+async def idle_handshakes(folder: Path, tries: int) -> Row:
+    """Open 50 connections a second to the TLS listener that begin no handshake; clients with a certificate get in."""
+    init(folder / "certs", role=["operator"])
+    secure = f"127.0.0.1:{free_port()}"
+    files = "".join(f"{key} = 'certs/{name}'\n" for key, name in CERTIFICATES.items())
+    tls = ssl.create_default_context(cafile=folder / "certs/ca.pem")
+    tls.load_cert_chain(folder / "certs/client-operator.pem", folder / "certs/client-operator.key")
+    async with running(folder, f"[modbus.tls]\nlisten = {secure!r}\n{files}") as plant:
+        for _ in range(tries):
+            async with flooded(secure):
+                await answered_meanwhile(plant, "50 TLS connections a second, new clients with TLS", secure, tls)
+                await answered_meanwhile(plant, "50 TLS connections a second, new clients without")
+            await plant.recovered()
+        lines = [line for line in plant.log().splitlines() if "handshakes under way" in line]
+        assert 1 <= len(lines) <= 2, "more than a line in a minute"
+        assert "Traceback" not in plant.log()
+    return plant.judged("50 TLS connections a second that begin no handshake", tries)
+
+
+@contextlib.asynccontextmanager
+async def flooded(address: str) -> AsyncIterator[None]:
+    """Open 50 connections a second, from two addresses, and leave them idle; the block begins when 150 came."""
+    host, _, port = address.rpartition(":")
+    writers: list[asyncio.StreamWriter] = []
+
+    async def flood() -> None:
+        for number in itertools.count():
+            source = f"127.0.0.{2 + number % 2}"
+            writers.append((await asyncio.open_connection(host, int(port), local_addr=(source, 0)))[1])
+            await asyncio.sleep(1 / 50)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(flood())
+        await until(lambda: len(writers) >= 150, PATIENCE)
+        yield
+        task.cancel()
+    for writer in writers:
+        writer.transport.abort()
+
+
 async def unread_clients(folder: Path, tries: int) -> Row:
     """Let Modbus clients, 200 in the long form, ask and read nothing: they lose their places and hold up nobody."""
     clients = min(UNREAD_CLIENTS, 10 * tries)
@@ -149,12 +194,14 @@ async def held(
             task.cancel()
 
 
-async def answered_meanwhile(plant: Plant, fault: str, count: int = 50) -> None:
+async def answered_meanwhile(
+    plant: Plant, fault: str, address: str = "", tls: ssl.SSLContext | None = None, count: int = 50
+) -> None:
     """Read by new Modbus connections, and print how long that took."""
     took = []
     for _ in range(count):
         started = time.monotonic()
-        async with peer(plant.address) as plc:
+        async with peer(address or plant.address, tls) as plc:
             assert (await plc.ask(struct.pack(">BHH", 4, 0, 1)))[0] == 4
         took.append(time.monotonic() - started)
     figures = statistics.quantiles(took, n=100)

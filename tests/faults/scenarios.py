@@ -43,5 +43,6 @@ FAULTS: dict[str, Fault] = {
         resources.idle_clients,
         resources.sign_ins,
         resources.unread_clients,
+        resources.idle_handshakes,
     )
 }

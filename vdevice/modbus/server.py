@@ -51,7 +51,7 @@ class DeviceServer(ModbusTcpServer):
         self._buckets: dict[str, Bucket] = {}
         tls = config.modbus.tls
         self._closed = Repeats()
-        self._tls = TlsListener(tls, lambda: Connection(self), self.tell_closed) if tls else None
+        self._tls = TlsListener(tls, lambda: Connection(self), self.why_not, self.tell_closed) if tls else None
         self.tls_address = ""
 
     def apply(self, config: Config, context: ssl.SSLContext | None) -> None:
@@ -79,14 +79,18 @@ class DeviceServer(ModbusTcpServer):
         """Take in a new connection, or return why it may not stay."""
         self._open.add(connection)
         self._board.connections[connection.address] += 1
+        return self.why_not(connection.address, 0)
+
+    def why_not(self, address: str, more: int = 1) -> str:
+        """Return why an address may not have so many connections `more`, nothing where it may."""
         limits = self._config.modbus
-        if not self.is_allowed(connection.address):
+        if not self.is_allowed(address):
             return NOT_ALLOWED
-        if len(self._open) > self._most:
+        if len(self._open) + more > self._most:
             why = "modbus.max_connections" if self._most == limits.max_connections else "the limit of open files"
             return f"more than {self._most} connections ({why})"
         each = limits.max_connections_per_address
-        if each and self._board.connections[connection.address] > each:
+        if each and self._board.connections[address] + more > each:
             return f"more than {each} connections of its address (modbus.max_connections_per_address)"
         return ""
 

@@ -23,6 +23,9 @@ ROLE = "1.3.6.1.4.1.50316.802.1"
 HANDSHAKE = 10.0
 """Seconds that a handshake may take."""
 
+HANDSHAKES_OF_ONE_ADDRESS = 25
+"""Handshakes of one address under way at once; above that the oldest one gives its place to the newest."""
+
 NO_FILES = 0.5
 """Seconds until a new connection is taken where the process has no file descriptor left."""
 
@@ -32,17 +35,23 @@ log = structlog.get_logger()
 class TlsListener:
     """Listens for TLS connections; `connection` makes the protocol of each one whose handshake succeeded.
 
-    `tell_closed` gets address, kind and reason of each one whose handshake did not.
+    `why_not` returns why an address may not connect, nothing where it may; it is asked before the handshake. `tell_closed` gets
+    client, kind and reason of each connection that does not come to be one.
     """
 
     def __init__(
-        self, tls: Tls, connection: Callable[[], asyncio.Protocol], tell_closed: Callable[[str, str, str], None]
+        self,
+        tls: Tls,
+        connection: Callable[[], asyncio.Protocol],
+        why_not: Callable[[str], str],
+        tell_closed: Callable[[str, str, str], None],
     ) -> None:
         self._tls = tls
         self._connection = connection
+        self._why_not = why_not
         self._tell_closed = tell_closed
         self._context = _context(tls)
-        self._places = asyncio.Semaphore(HANDSHAKES)
+        self._under_way: dict[asyncio.Task[None], str] = {}
         self._closed = False
 
     def start(self) -> str:
@@ -74,8 +83,28 @@ class TlsListener:
                     # Closed, or out of file descriptors: the condition above tells.
                     await asyncio.sleep(NO_FILES)
                     continue
-                await self._places.acquire()
-                group.create_task(self._shake_hands(peer, str(address[0])))
+                source = str(address[0])
+                if self._may_begin(peer, source):
+                    task = group.create_task(self._shake_hands(peer, source))
+                    self._under_way[task] = source
+                    task.add_done_callback(self._under_way.pop)
+
+    def _may_begin(self, peer: socket.socket, address: str) -> bool:
+        """Tell whether a handshake may begin; where there are too many, the one that has taken longest ends for it."""
+        if reason := self._why_not(address):
+            peer.close()
+            self._tell_closed(address, "not admitted", reason)
+            return False
+        of_address = [task for task, source in self._under_way.items() if source == address]
+        crowd = of_address if len(of_address) >= HANDSHAKES_OF_ONE_ADDRESS else list(self._under_way)
+        if crowd is of_address or len(crowd) >= HANDSHAKES:
+            # Who shakes hands does so in a moment; who only keeps the place has the oldest one.
+            crowd[0].cancel()
+            # One line for all addresses: an attacker has many.
+            self._tell_closed(
+                "TLS clients", "handshakes", f"more than {len(crowd)} handshakes under way, one by {address}"
+            )
+        return True
 
     async def _shake_hands(self, peer: socket.socket, address: str) -> None:
         try:
@@ -86,11 +115,12 @@ class TlsListener:
             peer.close()
             words = _words(error)
             self._tell_closed(address, words, words)
+        except asyncio.CancelledError:
+            peer.close()
+            raise
         except Exception:
             peer.close()
             log.exception("a TLS connection could not be taken in", client=address)
-        finally:
-            self._places.release()
 
 
 def role_of(tls: ssl.SSLObject | None) -> str | None:
