@@ -22,6 +22,7 @@ from vdevice.errors import OutboxFailingError, OutboxFullError
 from vdevice.model import ErrorCode, Event, EventState, Outcome, Stored, Verdict, new_event_id
 from vdevice.outbox.jetstream.accepting import EVENTS_A_BATCH
 from vdevice.outbox.jetstream.documents import ENDED_KEPT, Progress, name_of
+from vdevice.outbox.jetstream.letters import DISCARDED_KEPT
 from vdevice.outbox.jetstream.letters import opened as opened_letters
 from vdevice.outbox.jetstream.names import Names, token
 from vdevice.outbox.jetstream.outbox import NatsOutbox
@@ -290,6 +291,29 @@ async def test_letters_are_listed_replayed_and_discarded(nats: NatsServer, devic
         assert time.time() - taken[2].since < 10
         assert await outbox.finish(taken[2], DELIVERED, time.time())
         assert state(outbox) == (2, 1, 0, 1)
+
+
+async def test_many_discarded_messages_leave_few_names_and_what_is_held_of_them_is_let_go(
+    nats: NatsServer, device: str
+) -> None:
+    config = config_of(nats, device)
+
+    def discard() -> int:
+        with opened_letters(config) as letters:
+            oldest_first = letters.select([EventState.WAITING], 7, -1)[::-1]
+            return letters.discard(oldest_first)
+
+    async with opened(config) as outbox:
+        taken = serve(outbox, config)
+        await asyncio.gather(*(outbox.put([event_of(str(n))]) for n in range(300)))
+        await until(lambda: len(taken) == 1)
+        assert await asyncio.to_thread(discard) == 300
+        await until(lambda: state(outbox) == (300, 0, 0, 300))
+        assert len(outbox._results.of(7).ended_last) <= 2 * DISCARDED_KEPT
+        # Its name is not among them any more.
+        assert await outbox.fetch(7, 0, 10, time.time()) == ([], None)
+        assert not await outbox.finish(taken[0], DELIVERED, time.time())
+        assert state(outbox) == (300, 0, 0, 300)
 
 
 async def test_tls_with_a_client_certificate(tmp_path: Path, device: str) -> None:

@@ -23,6 +23,10 @@ CONNECT = 5.0
 """Seconds that NATS may take to be there."""
 
 
+DISCARDED_KEPT = 100
+"""Discarded messages of a target that its results name; whether an older one is there still, the stream itself tells."""
+
+
 class Looking:
     """One connection for a person, and the names and results that are there. Coroutines, unlike NatsLetters."""
 
@@ -141,9 +145,10 @@ def _discarded(progress: Progress, name: str | None) -> Progress | None:
     if name in progress.ended_last:
         return None
     retries = {other: tried for other, tried in progress.retries.items() if other != name}
-    return msgspec.structs.replace(
-        progress, discarded=progress.discarded + 1, ended_last=(*progress.ended_last, name), retries=retries
-    )
+    # As many as there are, so that none that was sent is pushed out; thousands would not fit into a message of NATS.
+    kept = max(len(progress.ended_last), DISCARDED_KEPT)
+    ended_last = (*progress.ended_last, name)[-kept:]
+    return msgspec.structs.replace(progress, discarded=progress.discarded + 1, ended_last=ended_last, retries=retries)
 
 
 def _row(kept: Kept, event: documents.Waiting, state: EventState) -> Row:

@@ -202,14 +202,25 @@ class Taking:
 
     async def fetch(self, target: int, after: int, limit: int) -> list[Stored]:
         """Return what is held for a target, behind seq `after`; what somebody has ended meanwhile is let go."""
-        held, progress = self._leases.held, self._results.of(target)
+        held = self._leases.held
         found = sorted(seq for seq, h in held.items() if h.stored.event.target == target and seq > after)
-        for seq in [seq for seq in found if held[seq].name in progress.ended_last]:
-            found.remove(seq)
-            # Without an acknowledgement the server would keep its place, and the consumer give out no other message.
-            with contextlib.suppress(nats.errors.Error, OSError):
-                await held.pop(seq).message.ack()
-        return [held[seq].stored for seq in found[:limit] if seq in held]
+        for seq in found:
+            if (known := held.get(seq)) and not await self._waits(known):
+                held.pop(seq, None)
+                # Without an acknowledgement the server would keep its place, and the consumer give out no other message.
+                with contextlib.suppress(nats.errors.Error, OSError):
+                    await known.message.ack()
+        return [held[seq].stored for seq in [seq for seq in found if seq in held][:limit]]
+
+    async def _waits(self, held: Held) -> bool:
+        """Tell whether a message that is held waits still, as far as results and stream know. Raises BrokerError."""
+        if held.name in self._results.of(held.stored.event.target).ended_last:
+            return False
+        return not self._leases.is_of_now(held.stored.seq) or await self._is_in_stream(held)
+
+    async def _is_in_stream(self, held: Held) -> bool:
+        kept = await self._broker.at(self._names.waiting_stream, held.message.metadata.sequence.stream)
+        return kept is not None and documents.name_in(kept.seq, kept.data) == held.name
 
     async def retry(self, stored: Stored, outcome: Outcome) -> bool:
         """Record a failed attempt; False if the event waits here no more. Raises BrokerError."""
@@ -279,8 +290,7 @@ class Taking:
             return held.name not in self._results.of(number).ended_last
         await self._results.settle(number)
         if held.name not in self._results.of(number).ended_last:
-            kept = await self._broker.at(self._names.waiting_stream, seq)
-            if kept and documents.name_in(kept.seq, kept.data) == held.name:
+            if await self._is_in_stream(held):
                 return True
             # With its stream the message itself went; that it was sent is known all the same.
             if not self._leases.is_of_now(place):
