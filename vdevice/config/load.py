@@ -34,6 +34,9 @@ K = TypeVar("K", bound=msgspec.Struct)
 MOST_BYTES = 2 * 2**20
 """Of the config file: parsing more would take longer than a device may be busy with it."""
 
+MOST_DEEP = 100
+"""Tables and lists in each other: as deep as tomlkit, which saves the file, reads them."""
+
 TARGET_FILES = ("tls_ca", "tls_cert", "tls_key")
 MOST_DIGITS = 9
 """Of a target's number: Python refuses to read thousands of them."""
@@ -105,13 +108,27 @@ def _decoded(
 
 def tables(text: str) -> dict[str, Any]:
     """Return the tables of a TOML text. Raises ConfigError."""
+    message = "is nested too deeply; check brackets and dots"
     try:
-        return tomllib.loads(text)
+        raw = tomllib.loads(text)
+        if not _is_deep(raw):
+            return raw
     except ValueError as error:
         message = f"not TOML: {error}; check quotes and brackets there"
     except RecursionError:
-        message = "is nested too deeply; check brackets and dots"
+        pass
     raise ConfigError([Problem("", message)])
+
+
+def _is_deep(raw: dict[str, Any]) -> bool:
+    """Tell whether tables and lists are in each other so often that what copies or compares them would not end well."""
+    level: list[Any] = [raw]
+    for _ in range(MOST_DEEP):
+        values = [value for one in level for value in (one.values() if isinstance(one, dict) else one)]
+        level = [value for value in values if isinstance(value, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def shaped(text: str) -> dict[str, Any]:
