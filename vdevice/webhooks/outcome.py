@@ -16,6 +16,9 @@ from vdevice.webhooks import chat, masking, mattermost, slack, teams, words
 ANSWER_KEPT = 500
 """Bytes of an answer that the outbox keeps."""
 
+MASKED = 8192
+"""Bytes of an answer, and characters of a reason, that are looked through for secrets: many times what is kept of them."""
+
 RETRIED = frozenset({408, 425, 429})
 """Statuses below 500 that may do better next time."""
 
@@ -62,8 +65,8 @@ def classify(
     # Masked before it is cut: a cut secret would not be found.
     return msgspec.structs.replace(
         outcome,
-        answer=masking.mask_bytes(target, answer)[:ANSWER_KEPT],
-        text=shorten(one_line(masking.mask(target, reason)), LONGEST_REASON) if reason else "",
+        answer=masking.mask_bytes(target, answer[:MASKED])[:ANSWER_KEPT],
+        text=shorten(one_line(masking.mask(target, reason[:MASKED])), LONGEST_REASON) if reason else "",
         retry_after=retry_after(headers, time.time() if now is None else now)
         if outcome.verdict is Verdict.RETRY
         else None,
