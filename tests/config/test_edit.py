@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdevice.config.edit import KEPT, settings_of, with_target
+from vdevice.config.edit import settings_of, with_target
+from vdevice.config.ownership import KEPT
 
 TEXT = """# the press hall
 [modbus]

@@ -12,16 +12,12 @@ import tomlkit
 from tomlkit.items import InlineTable, Table
 
 from vdevice.config.load import number_of, shaped
+from vdevice.config.ownership import KEPT, Settings
 from vdevice.config.redact import SECRETS
 from vdevice.config.schema import CHAT
 
-KEPT = {"kept": True}
-"""Stands for a secret that stays as it is."""
-
 _SECRETS = [key for key in SECRETS if key not in {"url", "headers"}]
 """The settings that are secrets whatever the method is."""
-
-Settings = dict[str, Any]
 
 
 def tag_of(text: str) -> str:
@@ -29,13 +25,19 @@ def tag_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def settings_of(text: str, number: int) -> Settings | None:
-    """Return the settings of a target as they stand in the file, without its secrets; None where it is not in there."""
-    raw = _raw(text, number)
+def settings_of(text: str, number: int, *, viewer: bool = False) -> Settings | None:
+    """Return the settings of a target as they stand in the file, without its secrets; None where it is not in there.
+
+    For a viewer the URL is one of them: its path and query often hold a key.
+    """
+    raw = raw_of(text, number)
     if raw is None:
         return None
     shown = copy.deepcopy(raw)
-    for table, key in _secret_places(shown):
+    places = _secret_places(shown)
+    if viewer and "url" in shown:
+        places.append((shown, "url"))
+    for table, key in places:
         if isinstance(table[key], str):
             table[key] = dict(KEPT)
     return shown
@@ -47,7 +49,7 @@ def with_target(text: str, number: int, settings: Settings | None, source: int |
     KEPT in `settings` is what target `source` has there, by default the target itself. Raises ConfigError for a text that is
     no TOML, KeyError where there is nothing to keep.
     """
-    kept = _raw(text, number if source is None else source) or {}
+    kept = raw_of(text, number if source is None else source) or {}
     document = tomlkit.parse(text)
     targets = document.get("targets")
     if targets is None:
@@ -67,7 +69,8 @@ def with_target(text: str, number: int, settings: Settings | None, source: int |
     return tomlkit.dumps(document)
 
 
-def _raw(text: str, number: int) -> Settings | None:
+def raw_of(text: str, number: int) -> Settings | None:
+    """Return the table of a target as it stands in the file, with its secrets; None where it is not in there."""
     for key, table in shaped(text).get("targets", {}).items():
         if number_of(key) == number:
             return dict(table)

@@ -9,7 +9,8 @@ from typing import Any
 import tomlkit
 from tomlkit.items import AoT
 
-from vdevice.config.edit import Settings, item_of, update
+from vdevice.config.edit import item_of, update
+from vdevice.config.ownership import Settings
 
 Place = Sequence[int]
 

@@ -141,13 +141,16 @@ class Modbus(msgspec.Struct, frozen=True, kw_only=True):
 class Web(msgspec.Struct, frozen=True, kw_only=True):
     """[web]: the page. `hosts` are the names that it is reached by, beside addresses, localhost and this machine's name.
 
-    `trusted_proxies` are the reverse proxies whose X-Forwarded-For, -Host and -Proto are believed.
+    `trusted_proxies` are the reverse proxies whose X-Forwarded-For, -Host and -Proto are believed. Secrets that are set on the
+    page come from files below `secret_files` and variables that begin with `secret_env` only; empty allows none.
     """
 
     enabled: bool = True
     listen: Listen = msgspec.field(default_factory=lambda: Listen("127.0.0.1:8080"))
     hosts: list[str] = []
     trusted_proxies: list[Network] = []
+    secret_files: str = "secrets"  # noqa: S105 (a folder)
+    secret_env: str = "VDEVICE_"  # noqa: S105 (the beginning of a name)
 
 
 class Outbox(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,9 +1,10 @@
 """Handlers of the converter: points with their values, rules, and what would happen if."""
 
 from vdevice.config import Config
-from vdevice.config.edit import Settings, tag_of
+from vdevice.config.edit import tag_of
 from vdevice.config.edit_rules import moved, with_enabled, with_rule
 from vdevice.config.load import shaped
+from vdevice.config.ownership import Settings
 from vdevice.converter import points
 from vdevice.converter.change import Origin
 from vdevice.converter.image import Image

@@ -116,7 +116,7 @@ async def _request(call: Call, row: Row) -> str:
         request = await files.reading(target, lambda: http.build(config, target, event, time.time()))
     except (BuildError, StalledError) as error:
         return str(error)
-    return masking.shown(target, request)
+    return masking.shown(target, request, viewer=call.who.role != "admin")
 
 
 async def replay(call: Call) -> Count:

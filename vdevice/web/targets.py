@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 import structlog
 
 from vdevice import __version__
-from vdevice.config import Target
-from vdevice.config.edit import Settings, settings_of, tag_of, with_target
+from vdevice.config import Target, ownership
+from vdevice.config.edit import raw_of, settings_of, tag_of, with_target
 from vdevice.config.load import parse
-from vdevice.errors import BuildError, OutboxFailingError, TextError
+from vdevice.config.ownership import Settings
+from vdevice.errors import BuildError, ConfigError, OutboxFailingError, TextError
 from vdevice.modbus.pdu import Refused
 from vdevice.modbus.texts import Client
 from vdevice.model import TARGETS, Event, Verdict, new_event_id
@@ -78,15 +79,15 @@ async def state(call: Call) -> State:
 
 
 async def read(call: Call) -> TargetSettings:
-    """Return the settings of a target, without its secrets; none where it is not configured."""
+    """Return the settings of a target, without its secrets, for a viewer without its URL; none where it is not configured."""
     _, text = await call.file()
-    return TargetSettings(tag_of(text), settings_of(text, call.target))
+    return TargetSettings(tag_of(text), settings_of(text, call.target, viewer=call.who.role != "admin"))
 
 
 async def save(call: Call) -> Saved:
     """Save a target's settings, and apply them; the file keeps its comments and order."""
     given = call.take(TargetSettings)
-    return await _save(call, given.tag, [(call.target, given.settings, None)], "saved")
+    return await _save(call, given.tag, [(call.target, given.settings, None)], "saved", given.settings)
 
 
 async def clear(call: Call) -> Saved:
@@ -111,19 +112,53 @@ Change = tuple[int, Settings | None, int | None]
 """A target's number, its settings, and whose secrets KEPT stands for."""
 
 
-async def _save(call: Call, tag: str, changes: list[Change], what: str) -> Saved:
+async def _save(call: Call, tag: str, changes: list[Change], what: str, given: Settings | None = None) -> Saved:
+    _, before = await call.file()
+    details = {"host": _host(call, given), "changed": _changed(before, call.target, given)} if given else {}
+
     def changed(text: str) -> str:
+        if given:
+            _check_owner(call, text, given)
         for number, settings, source in changes:
             text = with_target(text, number, settings, source)
         return text
 
-    return await save_text(call, tag, what, changed, targets=[number for number, _, _ in changes])
+    return await save_text(call, tag, what, changed, targets=[number for number, _, _ in changes], **details)
 
 
-async def _drafted(call: Call) -> tuple[Target, Request]:
-    """Return the target that unsaved settings make, and its request for the sample. Raises ConfigError, ApiError."""
+def _check_owner(call: Call, text: str, given: Settings) -> None:
+    """Raise ConfigError where the settings take a secret of the machine elsewhere, or one that the page may not take."""
+    config, number = call.device.config, call.target
+    if found := ownership.problems(f"targets.{number}", given, raw_of(text, number) or {}, config.web, config.folder):
+        raise ConfigError(found)
+
+
+def _host(call: Call, given: Settings) -> str:
+    """Return where settings send to, for the audit; where a URL is kept or comes from elsewhere, that of the running target."""
+    url = given.get("url")
+    target = call.device.config.targets.get(call.target)
+    url = url if isinstance(url, str) else target.url.reveal() if target else ""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
+
+
+def _changed(text: str, number: int, given: Settings) -> list[str]:
+    """Return the names of the settings that are not as they stand in the file."""
+    there = settings_of(text, number) or {}
+    return sorted(key for key in {*given, *there} if given.get(key) != there.get(key))
+
+
+async def _drafted(call: Call) -> tuple[Target, Request, list[str]]:
+    """Return the target that unsaved settings make, its request for the sample, and the names of the changed settings.
+
+    Raises ConfigError, ApiError.
+    """
     draft, number = call.take(Draft), call.target
     path, text = await call.file()
+    changed = _changed(text, number, draft.settings)
+    _check_owner(call, text, draft.settings)
     text = edited(text, lambda old: with_target(old, number, draft.settings))
     config = await in_thread(path.name, FILE_SECONDS, lambda: parse(text, path.resolve().parent))
     target, now = config.targets[number], time.time()
@@ -131,22 +166,31 @@ async def _drafted(call: Call) -> tuple[Target, Request]:
         new_event_id(now), number, draft.value, now, config.client_name(call.address), target.name, draft.value
     )
     try:
-        return target, await files.reading(target, lambda: http.build(config, target, event, now))
+        return target, await files.reading(target, lambda: http.build(config, target, event, now)), changed
     except BuildError as error:
         raise ApiError(422, str(error)) from None
 
 
 async def render(call: Call) -> Rendered:
     """Show the request that unsaved settings would make of a sample string; problems are those of `vdevice check`."""
-    target, request = await _drafted(call)
+    target, request, _ = await _drafted(call)
     doubts = [Doubt(one.path, masking.mask(target, one.message)) for one in warnings.of_target(target)]
     return Rendered(masking.shown(target, request), doubts)
 
 
 async def test(call: Call) -> Tried:
     """Send a sample string with unsaved settings now, once, past the outbox; return the answer."""
-    target, request = await _drafted(call)
-    log.info("audit", who=call.who.name, address=call.address, what="tested", targets=[target.number])
+    target, request, changed = await _drafted(call)
+    host = urlsplit(target.url.reveal()).netloc
+    log.info(
+        "audit",
+        who=call.who.name,
+        address=call.address,
+        what="tested",
+        targets=[target.number],
+        host=host,
+        changed=changed,
+    )
     started = time.monotonic()
     headers, outcome = await call.device.sender.answer(target, request)
     return Tried(
