@@ -137,6 +137,10 @@ class App:
         """The last lines of the log."""
         return [line.decode() for line in logs.RECENT]
 
+    def look_again(self) -> None:
+        """Look at what waits anew before the next attempt; what other processes change is seen within a second."""
+        self.outbox.on_outside_change()
+
     def connected(self) -> list[Connected]:
         """Return the Modbus connections."""
         return self._server.connected()

@@ -179,3 +179,21 @@ async def test_a_file_that_is_broken_meanwhile_is_a_problem_and_no_internal_erro
                 assert response.status in {409, 422}, path
                 assert response.content_type == "application/problem+json"
         assert app.board.healthy
+
+
+async def test_what_was_discarded_is_sent_no_more(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.delay = 0.1
+    target = TARGET.replace("http://127.0.0.1:9/", recorder.url)
+    async with device(WEB + target, tmp_path) as app, aiohttp.ClientSession() as session, peer(app.address) as plc:
+        api = f"http://{app.page_address}/api/v1/strings"
+        for number in range(8):
+            # The second one waits in memory behind the first, which is under way.
+            await plc.ask(fc16(7000, f"a{number}"))
+            await plc.ask(fc16(7000, f"b{number}"))
+            async with session.get(f"{api}?state=waiting") as response:
+                waiting = {one["value"]: one["id"] for one in await response.json()}
+            async with session.post(f"{api}/discard", json={"ids": [waiting[f"b{number}"]]}) as response:
+                assert await response.json() == {"count": 1}
+            await recorder.wait(number + 1)
+        await until(lambda: app.board.waiting == 0)
+    assert recorder.bodies() == [f"a{number}".encode() for number in range(8)]

@@ -53,6 +53,9 @@ class Device(Protocol):
 
     saving: asyncio.Lock
 
+    def look_again(self) -> None:
+        """Look at what waits anew before the next attempt: somebody has just changed the outbox."""
+
     async def reload(self) -> bool:
         """Take the config file anew; False where it is wrong."""
 

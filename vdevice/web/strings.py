@@ -146,5 +146,7 @@ async def _end(call: Call, what: str, states: list[EventState], end: Callable[[L
         return end(letters, fitting, choice.reason)
 
     count = await call.letters(work)
+    # Once this is answered, no attempt begins that does not know of it.
+    call.device.look_again()
     log.info("audit", who=call.who.name, address=call.address, what=what, strings=count)
     return Count(count)
