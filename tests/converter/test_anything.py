@@ -188,7 +188,7 @@ def test_what_fails_on_its_way_leaves_no_trace(
 def test_the_generators_reach_what_they_are_for() -> None:
     with pytest.raises(ConversionError, match="too many for a number"):
         convert("9" * 401, "int")
-    with pytest.raises(ConversionError, match="does not fit int16"):
+    with pytest.raises(ConversionError, match="… does not fit int16"):
         points.encode(Point(name="p", space="holding", address=0, type="int16"), "9" * 400, b"")
     with pytest.raises(ConversionError, match="too large"):
         points.encode(Point(name="p", space="holding", address=0, type="float64", scale=5e-324), 1.7e308, b"")

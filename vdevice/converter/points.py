@@ -4,7 +4,7 @@ import math
 import struct
 
 from vdevice.config.schema import Point
-from vdevice.converter.values import Kind, Value, exact, finite, to_bool, to_int, to_number, to_text
+from vdevice.converter.values import Kind, Value, brief, exact, finite, to_bool, to_int, to_number, to_text
 from vdevice.errors import ConversionError, TextError
 from vdevice.registers import text
 from vdevice.registers.text import Coding, swap_bytes
@@ -68,7 +68,7 @@ def encode(point: Point, value: Value, data: bytes) -> bytes:
             number = to_int(number)
         return _on_wire(point, struct.pack(_FORMATS[point.type], number))
     except (struct.error, OverflowError):
-        raise ConversionError(f"{to_text(value)[:40]} does not fit {point.type}") from None
+        raise ConversionError(f"{brief(to_text(value))} does not fit {point.type}") from None
 
 
 def shortest(number: float) -> float:

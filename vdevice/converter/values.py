@@ -27,6 +27,11 @@ MOST_DIGITS = 400
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 
 
+def brief(text: str) -> str:
+    """Return a text as a message shows it: a number that is cut must not look like a smaller one."""
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
 def to_text(value: Value) -> str:
     """Return a value as text. Raises ConversionError for a number that is not finite, or has thousands of digits."""
     if isinstance(value, str):
@@ -53,14 +58,14 @@ def to_number(value: Value) -> int | float:
         return int(value) if isinstance(value, bool) else value
     words = value.strip()
     if len(words) > MOST_DIGITS:
-        raise ConversionError(f"{words[:40]}… has more than {MOST_DIGITS} characters, too many for a number")
+        raise ConversionError(f"{brief(words)} has more than {MOST_DIGITS} characters, too many for a number")
     if not _NUMBER.fullmatch(words):
-        raise ConversionError(f"{value[:40]!r} is not a number")
+        raise ConversionError(f"{brief(value)!r} is not a number")
     if not set(words) & set(".eE"):
         return int(words)
     number = float(words)
     if not math.isfinite(number):
-        raise ConversionError(f"{words[:40]} is too large for a number")
+        raise ConversionError(f"{brief(words)} is too large for a number")
     return number
 
 
@@ -77,7 +82,7 @@ def to_float(value: Value) -> float:
     try:
         return float(to_number(value))
     except OverflowError:
-        raise ConversionError(f"{to_text(value)[:40]} is too large") from None
+        raise ConversionError(f"{brief(to_text(value))} is too large") from None
 
 
 def convert(value: Value, kind: Kind) -> Value:
