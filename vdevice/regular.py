@@ -12,15 +12,20 @@ from pathlib import Path
 MOST_BYTES = 16 * 2**20
 """Of a config, a secret, a users file: far more than any has."""
 
+FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""O_NONBLOCK: opening a named pipe must not wait for its writer. O_BINARY is Windows' word."""
+
 
 def read(path: Path, most: int = MOST_BYTES, flags: int = 0) -> bytes:
     """Return the content of a regular file.
 
     Raises OSError whose `strerror` says why not: also for what is no regular file (EINVAL) or larger than `most` (EFBIG).
     """
-    # O_NONBLOCK: opening a named pipe must not wait for its writer. O_BINARY is Windows' word.
-    flags |= os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(path, flags)
+    return content_of(os.open(path, FLAGS | flags), most)
+
+
+def content_of(handle: int, most: int = MOST_BYTES) -> bytes:
+    """Return the content of the regular file that was opened with FLAGS, and close it. Raises OSError as `read` does."""
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
