@@ -99,6 +99,9 @@ from vdevice.outbox.sqlite import SqliteOutbox
 async def main():
     async with SqliteOutbox(Path(sys.argv[1]), Board(), 100, 60.0) as outbox:
         await outbox.put([event_of("first")])
+        for name in sys.argv[2:]:
+            os.unlink(name)
+        await outbox.probe()
         os.kill(outbox.writer_pid, signal.SIGSTOP)
         asked = outbox.put([event_of("late")])
         await asyncio.sleep(0.05)
@@ -109,9 +112,15 @@ asyncio.run(main())
 
 
 @contextlib.asynccontextmanager
-async def hanging(file: Path) -> AsyncIterator[Child]:
+async def hanging(file: Path, *removed: Path) -> AsyncIterator[Child]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", DEVICE, str(file), stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+        sys.executable,
+        "-c",
+        DEVICE,
+        str(file),
+        *map(str, removed),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
     )
     assert process.stdout
     writer = psutil.Process(int(await asyncio.wait_for(process.stdout.readline(), 30)))
@@ -161,6 +170,21 @@ async def test_a_file_taken_away_is_saved_by_the_writer_of_a_killed_device(tmp_p
         async with opened(file) as outbox:
             assert outbox._board.waiting == 1
     assert stored_values(file) == ["first"]
+
+
+async def test_the_stopped_writer_of_a_killed_device_keeps_nobody_out_with_locks_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "o.db"
+    async with hanging(file, tmp_path / "o.db.lock", tmp_path / "o.db.writer.lock") as (device, writer):
+        with pytest.raises(VdeviceError, match="another vdevice is running"):
+            async with opened(file):
+                pass
+        assert writer.is_running(), "its device is there"
+        device.kill()
+        await until(lambda: writer.ppid() != device.pid)
+        async with opened(file) as outbox:
+            assert not writer.is_running() or writer.status() == psutil.STATUS_ZOMBIE
+            await outbox.put([event_of("newer")])
+    assert stored_values(file) == ["first", "newer"]
 
 
 async def test_what_another_device_has_begun_meanwhile_is_not_replaced(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ def copy(source: sqlite3.Connection, to: Path) -> None:
             source.backup(new)
             found = new.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise VdeviceError(f"{to.name}, a copy of the outbox, is not whole ({found}); see the disk it is on")
+            raise VdeviceError(
+                f"{to.name}, a copy of the outbox, is not whole ({' '.join(found.split())}); see the disk it is on"
+            )
         sync(to)
         stack.pop_all()
 

@@ -27,6 +27,9 @@ LAST_SECONDS = 5.0
 END_SECONDS = 5.0
 """For it to end once it is killed."""
 
+_DEVICE_PLACE = 6
+"""Of the device's process id among the arguments of a writer (`writer_client.py`): python -P -c … file create device."""
+
 _POLL_SECONDS = 0.01
 _FLOCK = "hhqqi"
 """Linux' `struct flock`: type, whence, start, length, process id."""
@@ -48,6 +51,8 @@ def running_lock(file: Path) -> Iterator[None]:
         return
     file = real_path(file)
     handle = _lock_device(file)
+    if handle is None:
+        handle = _lock_after_orphan(file)
     if handle is None:
         raise VdeviceError(
             f"another vdevice is running on the outbox {file.name}; stop it, or give this one its own outbox.url"
@@ -150,6 +155,22 @@ def _lock_device(file: Path) -> int | None:
         os.close(handle)
 
 
+def _lock_after_orphan(file: Path) -> int | None:
+    """Lock the device's file once a writer without a device has ended, which held it too; None where a device has it.
+
+    A writer holds it where the files of both locks were removed while its device ran.
+    """
+    writers = _open(_writer_lock(file))
+    try:
+        holder = _holder(writers)
+        if holder is not None and not _is_orphan(holder):
+            return None
+        _await_free(writers, file)
+    finally:
+        os.close(writers)
+    return _lock_device(file)
+
+
 def _await_free(handle: int, file: Path) -> None:
     """End the writer of an earlier device. Raises VdeviceError where it does not end, or is none."""
     started = time.monotonic()
@@ -189,14 +210,26 @@ def _is_writer(process: int) -> bool:
         return False
 
 
+def _is_orphan(process: int) -> bool:
+    """Tell whether a process is a writer whose device, which its command line names, is not its parent any more."""
+    try:
+        device = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[_DEVICE_PLACE]
+        return _is_writer(process) and _status(process)[1] != device
+    except (OSError, IndexError):
+        return False
+
+
 def _stands_still(process: int) -> bool:
     """Tell whether a process is stopped, so that it ends by nothing else than SIGKILL."""
     try:
-        # `man 5 proc`: the state is behind the name, which may hold anything.
-        state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0]
+        return _status(process)[0] in {b"T", b"t"}
     except (OSError, IndexError):
         return False
-    return state in {b"T", b"t"}
+
+
+def _status(process: int) -> list[bytes]:
+    """Return the state, the parent and more of a process (`man 5 proc`): what is behind the name, which may hold anything."""
+    return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
 
 
 def _check_single_name(file: Path) -> None:
