@@ -1,9 +1,6 @@
 """One Modbus/TCP connection: its requests, their limits, and answers in the order of the requests.
 
-Theory of operation. Each connection is one queue of requests that were received and not answered yet. Writes that
-store strings are begun as soon as they stand behind nothing but such writes, so that many of them share a commit; every
-other request is executed when all before it have been answered, so that it sees what they did. Answers leave from the
-head of the queue.
+Theory of operation. Each connection is one pipeline of requests that were received and not answered yet (`pipeline`).
 
 One timer for each connection watches the oldest request. When `modbus.answer_timeout` is over, whatever holds it up, it is
 answered 04: what waits for the outbox is undone, and a write that was not begun is not begun any more.
@@ -14,7 +11,6 @@ pymodbus listens; docs/decisions/0001 says why its own request handler is not us
 import asyncio
 import socket
 import time
-from collections import deque
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -22,7 +18,7 @@ from pymodbus.constants import ExcCodes
 
 from vdevice.modbus import frames
 from vdevice.modbus.frames import Frame, FrameError
-from vdevice.modbus.pending import Pending
+from vdevice.modbus.pipeline import Pipeline
 from vdevice.modbus.texts import Client
 from vdevice.modbus.tls import role_of
 from vdevice.modbus.unit import Unit
@@ -79,19 +75,6 @@ class Connected(msgspec.Struct, frozen=True):
     last_error: int
 
 
-class _Waiting:
-    """One request in a connection's queue: not begun, pending in the outbox, or answered but not yet at the head."""
-
-    __slots__ = ("answer", "frame", "pending", "since", "stores")
-
-    def __init__(self, frame: Frame, since: float, answer: bytes | None, *, stores: bool) -> None:
-        self.frame = frame
-        self.since = since
-        self.stores = stores
-        self.pending: Pending | None = None
-        self.answer = answer
-
-
 class Connection(asyncio.Protocol):
     """One client's connection. `unique_id`, `listener`, `callback_disconnected` and `close` are what pymodbus asks for."""
 
@@ -101,12 +84,11 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._unit = server.unit
         self._buffer = bytearray()
-        self._queue: deque[_Waiting] = deque()
+        self._pipeline = Pipeline(self._unit, self._stored)
         self._paused = self._not_read = False
         self._more: asyncio.Handle | None = None
         self._write_paused = False
         self._ending = False
-        self._pumping = False
         self._speaks_tcp = False
         self._timer: asyncio.TimerHandle | None = None
         self.last_seen = time.monotonic()
@@ -135,7 +117,7 @@ class Connection(asyncio.Protocol):
         self._ending = True
         self._unit.closed(self._client)
         self._server.released(self)
-        if self._timer and not self._queue:
+        if self._timer and not self._pipeline:
             self._timer.cancel()
         if self._more:
             self._more.cancel()
@@ -184,7 +166,7 @@ class Connection(asyncio.Protocol):
 
     def give_up(self) -> None:
         """Answer 04 what waits still, and close."""
-        self._expire(float("inf"))
+        self._pipeline.expire(float("inf"))
         self.close()
 
     def abort(self) -> None:
@@ -194,7 +176,7 @@ class Connection(asyncio.Protocol):
     @property
     def unanswered_since(self) -> float | None:
         """When the oldest request without a response came, by the monotonic clock."""
-        return self._queue[0].since if self._queue else None
+        return self._pipeline.oldest_since
 
     def finish(self) -> None:
         """Receive nothing more, answer what was received, then close."""
@@ -235,7 +217,7 @@ class Connection(asyncio.Protocol):
     def expire(self, now: float, idle: float, frame: float) -> None:
         """Close if idle or holding half a frame for too long; limits in seconds, 0 = none."""
         self.abort_if_unread(now, UNREAD_SECONDS, CLOSING_SECONDS)
-        if self._ending or self._queue:
+        if self._ending or self._pipeline:
             return
         if frame and self.partial_since and now - self.partial_since > frame:
             self._end("half a frame", f"a frame did not arrive whole within {frame:g} s")
@@ -276,17 +258,16 @@ class Connection(asyncio.Protocol):
         self.partial_since = (self.partial_since or time.monotonic()) if self._buffer and not self._paused else None
 
     def _accept(self, frame: Frame) -> None:
-        busy = len(self._queue) >= BUSY_ABOVE or not self._server.may_ask(self._client)
+        busy = len(self._pipeline) >= BUSY_ABOVE or not self._server.may_ask(self._client)
         refusal = self._unit.refuse(frame.pdu, ExcCodes.DEVICE_BUSY) if busy else None
-        self._queue.append(_Waiting(frame, self.last_seen, refusal, stores=self._unit.stores(frame.pdu)))
-        self._begin()
+        self._pipeline.add(frame, self.last_seen, self._client, refusal)
         self._pump()
         self._regulate()
-        if self._queue and self._timer is None:
+        if self._pipeline and self._timer is None:
             self._watch()
 
     def _regulate(self) -> None:
-        self._paused = self._write_paused or len(self._queue) > PAUSE_ABOVE
+        self._paused = self._write_paused or len(self._pipeline) > PAUSE_ABOVE
         not_read = self._paused or self._more is not None
         if not_read == self._not_read:
             return
@@ -297,40 +278,14 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _pump(self) -> None:
-        """Answer what is at the head and done, and begin what may be begun then."""
-        if self._pumping:
-            return
-        self._pumping = True
-        try:
-            answers = []
-            while self._queue and (answer := self._answer(self._queue[0])) is not None:
-                answers.append(frames.encode(self._queue.popleft().frame, answer))
-                if answer[0] & 0x80:
-                    self.last_error = answer[1]
-                if self._queue:
-                    self._begin()
-            self.requests += len(answers)
-            if answers and not self._transport.is_closing():
-                self._transport.write(b"".join(answers))
-        finally:
-            self._pumping = False
-
-    def _begin(self) -> None:
-        for index, waiting in enumerate(self._queue):
-            if waiting.pending or waiting.answer is not None:
-                if waiting.pending and not waiting.stores:
-                    return
-                continue
-            if index and not waiting.stores:
-                return
-            answer = self._unit.begin(waiting.frame.unit, waiting.frame.pdu, self._client)
-            if isinstance(answer, bytes):
-                waiting.answer = answer
-            else:
-                waiting.pending = answer
-                answer.on_end = self._stored
-                if not waiting.stores:
-                    return
+        """Answer what is at the head and done."""
+        done = self._pipeline.take(self._client)
+        for _, answer in done:
+            if answer[0] & 0x80:
+                self.last_error = answer[1]
+        self.requests += len(done)
+        if done and not self._transport.is_closing():
+            self._transport.write(b"".join(frames.encode(frame, answer) for frame, answer in done))
 
     def _stored(self) -> None:
         self._pump()
@@ -341,39 +296,25 @@ class Connection(asyncio.Protocol):
         if self._ending:
             self._close_when_answered()
 
-    def _answer(self, waiting: _Waiting) -> bytes | None:
-        if waiting.answer is None and waiting.pending and waiting.pending.ended:
-            waiting.answer = self._unit.end(waiting.frame.pdu[0], waiting.pending)
-        return waiting.answer
-
     def _watch(self, *, anew: bool = False) -> None:
         """Look again when the time of the oldest request is over; the timer of an older one that was answered is left."""
         if self._timer and anew:
             self._timer.cancel()
             self._timer = None
-        if self._queue and self._timer is None:
-            left = self._queue[0].since + self._unit.answer_timeout - time.monotonic()
+        oldest = self._pipeline.oldest_since
+        if oldest is not None and self._timer is None:
+            left = oldest + self._unit.answer_timeout - time.monotonic()
             self._timer = asyncio.get_running_loop().call_later(max(left, 0.0), self._look)
 
     def _look(self) -> None:
         self._timer = None
-        self._expire(time.monotonic() - self._unit.answer_timeout)
+        self._pipeline.expire(time.monotonic() - self._unit.answer_timeout)
         self._watch()
-
-    def _expire(self, since: float) -> None:
-        """Answer 04 what came at `since` or before: what waits for the outbox, and writes that were not begun."""
-        late = [waiting for waiting in self._queue if waiting.since <= since and waiting.answer is None]
-        for waiting in late:
-            if waiting.pending is None and self._unit.writes_anything(waiting.frame.pdu):
-                waiting.answer = self._unit.refuse(waiting.frame.pdu, ExcCodes.DEVICE_FAILURE)
-        for waiting in late:
-            if waiting.pending:
-                self._unit.expire(waiting.pending)
 
     def _close_when_answered(self) -> None:
         if self._paused:
             # Frames that were received while too many waited are still owed an answer.
             self._paused = False
             self._read()
-        if not self._queue and not self._more and not self._transport.is_closing():
+        if not self._pipeline and not self._more and not self._transport.is_closing():
             self._transport.close()
