@@ -7,7 +7,7 @@ short form, `python -m tools.soak.faults` in its long one.
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.faults import disk, files, hostile, kills, nats, outbox, resources, surroundings
+from tests.faults import configs, disk, files, hostile, kills, nats, outbox, resources, surroundings
 from tests.faults.plant import Row
 
 Fault = Callable[[Path, int], Awaitable[Row]]
@@ -37,6 +37,7 @@ FAULTS: dict[str, Fault] = {
         surroundings.one_target_dead,
         files.leave_the_log_unread,
         files.rewrite_the_certificate,
+        configs.cut_the_config,
         hostile.misbehave,
         hostile.draw_responses,
         resources.half_requests,
