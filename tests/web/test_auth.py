@@ -1,5 +1,6 @@
 """Users, their sessions and tokens, as the file says them at this moment."""
 
+import threading
 from pathlib import Path
 
 import msgspec
@@ -111,3 +112,19 @@ async def test_sessions_of_one_user_are_bounded_and_push_out_no_other(access: Ac
 def test_a_user_has_a_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(VdeviceError, match="empty"):
         Access(tmp_path).set_password(name, PASSWORD, "admin")
+
+
+async def test_what_one_process_revokes_no_other_writes_back(access: Access, tmp_path: Path) -> None:
+    token = access.new_token("scada", "admin", "admin")
+    changing = [
+        threading.Thread(target=Access(tmp_path).set_password, args=(f"user {number}", PASSWORD, "viewer"))
+        for number in range(8)
+    ]
+    for thread in changing:
+        thread.start()
+    assert access.revoke("scada")
+    for thread in changing:
+        thread.join()
+    access.look()
+    assert access.who("", token) is None
+    assert len(access.users.users) == 2 + len(changing), "each of them was kept"

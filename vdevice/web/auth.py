@@ -6,13 +6,15 @@ both is the user's. Sessions are in memory: a restart asks for the password agai
 """
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import math
 import os
 import secrets
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -23,6 +25,9 @@ from vdevice import regular
 from vdevice.errors import VdeviceError
 from vdevice.threads import in_thread
 from vdevice.web.guesses import Guesses
+
+if sys.platform != "win32":
+    import fcntl
 
 T = TypeVar("T")
 
@@ -158,12 +163,12 @@ class Access:
             raise VdeviceError("the name of the user is empty; give one")
         if len(password) < SHORTEST:
             raise VdeviceError(f"the password has fewer than {SHORTEST} characters; take a longer one")
-        self.look()
         user = User(name, role, argon2.PasswordHasher().hash(password))
-        others = [other for other in self._users.users if other.name != name]
-        if role != "admin" and not any(other.role == "admin" for other in others):
-            raise VdeviceError("the first user must be an admin; set a password without --role viewer first")
-        self._save(msgspec.structs.replace(self._users, users=[*others, user]))
+        with self._changing():
+            others = [other for other in self._users.users if other.name != name]
+            if role != "admin" and not any(other.role == "admin" for other in others):
+                raise VdeviceError("the first user must be an admin; set a password without --role viewer first")
+            self._save(msgspec.structs.replace(self._users, users=[*others, user]))
 
     async def sign_in(self, name: str, password: str, address: str) -> str:
         """Return a new session, or an empty string for a wrong name or password.
@@ -227,26 +232,46 @@ class Access:
 
     def new_token(self, name: str, role: Role, user: str) -> str:
         """Return a new token of a user, shown only now. Raises VdeviceError for a name that is taken, or no such user."""
-        self.look()
-        if self._user(user) is None:
-            raise VdeviceError(
-                "a token belongs to a user, and there is none yet; set a password first, by `vdevice passwd`"
-            )
-        if any(token.name == name for token in self._users.tokens):
-            raise VdeviceError(f"there is a token {name!r} already; revoke it, or take another name")
         token = secrets.token_urlsafe(32)
-        made = Token(name, role, _digest(token), time.time(), user)
-        self._save(msgspec.structs.replace(self._users, tokens=[*self._users.tokens, made]))
+        with self._changing():
+            if self._user(user) is None:
+                raise VdeviceError(
+                    "a token belongs to a user, and there is none yet; set a password first, by `vdevice passwd`"
+                )
+            if any(token.name == name for token in self._users.tokens):
+                raise VdeviceError(f"there is a token {name!r} already; revoke it, or take another name")
+            made = Token(name, role, _digest(token), time.time(), user)
+            self._save(msgspec.structs.replace(self._users, tokens=[*self._users.tokens, made]))
         return token
 
     def revoke(self, name: str) -> bool:
         """Take a token back; False where there is none."""
-        self.look()
-        kept = [token for token in self._users.tokens if token.name != name]
-        changed = len(kept) != len(self._users.tokens)
-        if changed:
-            self._save(msgspec.structs.replace(self._users, tokens=kept))
-        return changed
+        with self._changing():
+            kept = [token for token in self._users.tokens if token.name != name]
+            changed = len(kept) != len(self._users.tokens)
+            if changed:
+                self._save(msgspec.structs.replace(self._users, tokens=kept))
+            return changed
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Look at the file, and let no other process change it meanwhile: what one revokes, another must not write back."""
+        if sys.platform == "win32":
+            self.look()
+            yield
+            return
+        try:
+            handle = os.open(self._path.parent, os.O_RDONLY)
+        except OSError as error:
+            raise VdeviceError(f"{FILE} cannot be changed ({error.strerror}); check its folder") from None
+        try:
+            # Given back when it is closed, also by the end of the process. Some network mounts have no locks of this kind.
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            self.look()
+            yield
+        finally:
+            os.close(handle)
 
     def _save(self, users: Users) -> None:
         new = self._path.with_name(f".{FILE}.new")
