@@ -1,3 +1,4 @@
+import json
 import tomllib
 
 import pytest
@@ -47,3 +48,48 @@ def test_no_secret_is_left_or_it_says_so(secret: str) -> None:
     except VdeviceError:
         return
     assert isinstance(tomllib.loads(text)["targets"]["7"]["url"], dict)
+
+
+COMMENTS = [
+    'bearer_token = "{}"',
+    "token={}",
+    "password: {}",
+    "the token is {}",
+    "Kennwort {}",
+    "https://x.example/{}",
+    "{}",
+]
+
+
+@pytest.mark.parametrize("form", COMMENTS)
+@pytest.mark.parametrize("before", ["", "[device]   ", '[targets.7]\nurl = "https://x.example/"   '])
+def test_a_comment_that_holds_a_value_is_left_out(form: str, before: str) -> None:
+    comment = form.format("hidden-4711")
+    text, _ = without_secrets(f"# the plant\n{before}# {comment}\r\n#{comment}\n")
+    assert "4711" not in text
+    assert "# the plant" in text
+
+
+def test_a_secret_of_the_config_is_left_out_of_comments_however_they_say_it() -> None:
+    text, _ = without_secrets('[targets.7]\nurl = "https://x.example/"\nbearer_token = "mill"   # of the mill\n')
+    assert "mill" not in text
+
+
+strings = st.text(st.sampled_from("#'\"\\=ab \n"), max_size=12)
+
+
+@given(st.lists(strings, max_size=4))
+def test_what_looks_like_a_comment_in_a_string_stays(values: list[str]) -> None:
+    lines = []
+    for place, value in enumerate(values):
+        lines.append(f"a{place} = {json.dumps(value)}   # token=gone")
+        if "'" not in value and "\n" not in value:
+            lines.append(f"b{place} = '{value}' # token=gone")
+        if "'" not in value:
+            lines.append(f"c{place} = '''{value}'''# token=gone")
+        if '"' not in value and "\\" not in value:
+            lines.append(f'd{place} = """{value}"""# token=gone')
+    source = "\n".join(["[device]", *lines])
+    text, _ = without_secrets(source)
+    assert tomllib.loads(text) == tomllib.loads(source)
+    assert "gone" not in text
