@@ -88,6 +88,7 @@ def test_every_problem_is_reported_at_once() -> None:
         ('completion = "content"\nregisters = 901', "targets.7.registers", "<= 900"),
         ('trim = "yes"', "targets.7.trim", "bool"),
         ('tls_ca = "missing.pem"', "targets.7.tls_ca", "not there"),
+        ('bearer_token = ""', "targets.7.bearer_token", "is empty"),
         ('proxy = "socks5://x"', "targets.7.proxy", "not an HTTP proxy"),
         ('proxy = "http://10.0.0.1:99999"', "targets.7.proxy", "not an HTTP proxy"),
         ('proxy = "http://:3128"', "targets.7.proxy", "not an HTTP proxy"),

@@ -42,9 +42,11 @@ def test_no_value_mentions_or_links_on_slack(value: str) -> None:
     assert not set("<>") & set(found["text"])
 
 
-MENTION = re.compile(r"(?<!\w)@(?=\w)|<[!@#]|<\w+:")
+# Mattermost takes underscores, points, dashes and colons off the start of a word before it looks for a mention.
+MENTION = re.compile(r"(?<![^\W_])@(?=\w)|<[!@#]|<\w+:")
 parts = st.lists(
-    st.sampled_from(["@", "all", "<!channel>", "<", "!", "http://x", "|y>", "[", "]", "(", ")", ":", "\\"]) | anything
+    st.sampled_from(["@", "_", "all", "<!channel>", "<", "!", "http://x", "|y>", "[", "]", "(", ")", ":", "\\"])
+    | anything
 )
 mixed = parts.map("".join)
 
@@ -52,11 +54,13 @@ mixed = parts.map("".join)
 @given(
     mixed,
     st.sampled_from(
-        ["$VALUE", "a@$VALUE", "@$VALUE", "<$VALUE", "$VALUE$VALUE", "($VALUE) $SOURCEVALUE!", "[$VALUE](x)"]
+        ["$VALUE", "a@$VALUE", "@$VALUE", "_$VALUE", "<$VALUE", "$VALUE$VALUE", "($VALUE) $SOURCEVALUE!", "[$VALUE](x)"]
     ),
 )
 @example("<!channel>", "$VALUE")
 @example("all", "@$VALUE")
+@example("_@all_", "$VALUE")
+@example("@channel", "__$VALUE")
 def test_no_value_notifies_everyone_on_mattermost(value: str, template: str) -> None:
     found = body("mattermost", f"@here {template}", value)
     assert isinstance(found, dict)
@@ -66,7 +70,7 @@ def test_no_value_notifies_everyone_on_mattermost(value: str, template: str) -> 
     ).replace("\u200b", "").replace("\\", "")
 
 
-@pytest.mark.parametrize("value", ["ops@firma.de", "a@b", "x_@all", "5 @ 3", "-5 °C", "[WARN] Ofen", "a < b", "*b* #1"])
+@pytest.mark.parametrize("value", ["ops@firma.de", "a@b", "x@all", "5 @ 3", "-5 °C", "[WARN] Ofen", "a < b", "*b* #1"])
 def test_mattermost_leaves_what_mentions_and_links_nothing(value: str) -> None:
     assert body("mattermost", "T: $VALUE, $VALUE", value) == {"text": f"T: {value}, {value}"}
 

@@ -122,7 +122,9 @@ def _authority(url: str) -> Iterator[tuple[str, str]]:
 def _auth(target: Target) -> Iterator[tuple[str, str]]:
     if target.bearer_token and (target.auth_user is not None or target.auth_password):
         yield "bearer_token", "cannot go with auth_user and auth_password; keep one of them"
-    if target.bearer_token and re.search(r"[^\x21-\x7e]", target.bearer_token.reveal()):
+    if target.bearer_token and not target.bearer_token.reveal():
+        yield "bearer_token", "is empty; set it where it comes from, or remove it"
+    elif target.bearer_token and re.search(r"[^\x21-\x7e]", target.bearer_token.reveal()):
         yield "bearer_token", "holds a blank, a line break or a character that is not ASCII; check where it comes from"
     if ":" in (target.auth_user or ""):
         yield "auth_user", "holds a colon, which HTTP Basic cannot send"

@@ -6,8 +6,9 @@ import re
 from vdevice.model import Outcome
 from vdevice.webhooks import chat, words
 
-_MENTION = re.compile(r"(?<!\w@)(?<=@)(?=\w)|(?<=<)(?=[!@#]|\w+:)")
-"""Inside a mention, which begins at the start of a word (ops@firma.de is none), or Slack's way to write one or a link."""
+_MENTION = re.compile(r"(?<![^\W_]@)(?<=@)(?=\w)|(?<=<)(?=[!@#]|\w+:)")
+"""Inside a mention, which begins at the start of a word (ops@firma.de is none) behind any underscores (_@all_ is one), or
+Slack's way to write one or a link."""
 
 _LINK = re.compile(r"\](?=[(\[:])|\\(?=\\*\][(\[:])")
 """What ends the brackets of a link or an image, or the name of a link; and a backslash before it."""
