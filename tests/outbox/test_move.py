@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import itertools
+import shutil
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -218,6 +220,29 @@ async def test_there_and_back_and_there_again_loses_nothing(
         assert await asyncio.to_thread(kept, destination) == rows
         assert await asyncio.to_thread(kept, source) == []
         assert await shown(destination) == before
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "nats"])
+async def test_what_a_restored_source_brings_again_is_not_counted_again(
+    nats: NatsServer, tmp_path: Path, kind: str
+) -> None:
+    """Or it would be shown as waiting, and take its place in the outbox, for ever."""
+    source, destination = config_of("sqlite", tmp_path, nats), config_of(kind, tmp_path, nats)
+    await fill(source)
+    shutil.copy(source.outbox_file, tmp_path / "backup")
+    await asyncio.to_thread(moved, source, destination)
+
+    def discard_one() -> None:
+        with open_letters(destination) as letters:
+            assert letters.discard([row for row in letters.select([EventState.WAITING]) if row["value"] == "waits"])
+
+    await asyncio.to_thread(discard_one)
+    shutil.copy(tmp_path / "backup", source.outbox_file)
+    assert (await asyncio.to_thread(moved, source, destination)).brought == 0
+    queued = {number: totals[3] for number, totals in (await shown(destination)).items()}
+    rows = [row for row in await asyncio.to_thread(kept, destination) if row[2] == EventState.WAITING]
+    assert queued == Counter(row[1] for row in rows) == {7: 2, 8: 1}
+    assert [totals[2] for totals in (await shown(destination)).values()] == [1, 0], "one dead letter"
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "nats"])

@@ -1,6 +1,6 @@
 """What a move carries from one outbox to another. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -31,6 +31,18 @@ class Contents(msgspec.Struct, frozen=True):
     waiting: list[Row]
     failed: list[Row]
     totals: dict[int, Totals]
+
+    def without(self, known: Collection[str]) -> "Contents":
+        """Return what is new where these event ids are known: what is not taken in must not count as accepted there."""
+        totals = dict(self.totals)
+        for failed, rows in ((0, self.waiting), (1, self.failed)):
+            for row in rows:
+                if row["id"] in known and (total := totals.get(row["target"])):
+                    totals[row["target"]] = msgspec.structs.replace(
+                        total, accepted=max(total.accepted - 1, 0), failed=max(total.failed - failed, 0)
+                    )
+        waiting, dead = ([row for row in rows if row["id"] not in known] for rows in (self.waiting, self.failed))
+        return Contents(waiting, dead, totals)
 
     def missing(self, found: Mapping[str, str]) -> int:
         """Return how many of the events are not in `found`: values by event id, as they were read back."""

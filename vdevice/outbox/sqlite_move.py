@@ -53,12 +53,12 @@ class SqliteMovable:
             known_move = self._connection.execute("SELECT own FROM move WHERE id = ?", (move,)).fetchone()
             if known_move == (1,):
                 raise VdeviceError(SAME)
+            new = contents.without({row[0] for row in self._connection.execute("SELECT id FROM event")})
             if known_move is None:
                 self._connection.execute("INSERT INTO move (id, own) VALUES (?, 0)", (move,))
-                for number, totals in contents.totals.items():
+                for number, totals in new.totals.items():
                     self._count(number, totals)
-            known = {row[0] for row in self._connection.execute("SELECT id FROM event")}
-            rows = [row for row in (*contents.failed, *contents.waiting) if row["id"] not in known]
+            rows = [*new.failed, *new.waiting]
             self._connection.executemany(
                 f"INSERT INTO event ({', '.join(_KEPT)}) VALUES ({', '.join('?' * len(_KEPT))})",
                 [[row[name] for name in _KEPT] for row in rows],

@@ -97,7 +97,7 @@ class NatsMovable:
             raise VdeviceError(SAME)
         await self._load()
         known = {row["id"]: int(row["seq"]) for row in await self._looking.select(list(EventState), None, -1)}
-        await self._bring_totals(contents.totals, move)
+        await self._bring_totals(contents.without(known).totals, move)
         count = 0
         for rows, message in ((contents.failed, self._dead_message), (contents.waiting, self._waiting_message)):
             for start in range(0, len(rows), AT_ONCE):
