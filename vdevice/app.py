@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from vdevice import __version__, descriptors, logs
+from vdevice import __version__, descriptors, logs, memory
 from vdevice.board import Board
 from vdevice.clock import Clock
 from vdevice.config import Config, load
@@ -47,7 +47,7 @@ LEAST_GRACE = 0.5
 """Seconds for the idle strings, where the answers took all of the time."""
 
 RESOLVER_THREADS = 64
-"""Name look-ups under way at once: a name server that hangs holds up its own target only."""
+"""Name look-ups under way at once, fewer under a limit of memory: a name server that hangs holds up its own target only."""
 
 GARBAGE = 20_000
 """Objects after which Python looks for garbage that refers to itself; its own 700 costs a twentieth of all CPU."""
@@ -86,7 +86,9 @@ class App:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["App"]:
         """Run the device while the block runs, and end it in order."""
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(RESOLVER_THREADS, "resolver"))
+        asyncio.get_running_loop().set_default_executor(
+            ThreadPoolExecutor(memory.fit_threads(RESOLVER_THREADS), "resolver")
+        )
         async with self.outbox, self.sender, contextlib.AsyncExitStack() as stack:
             if self._page:
                 self.page_address = await stack.enter_async_context(self._page.running())
@@ -205,6 +207,7 @@ class App:
 
 async def run(path: Path, role: Role = "all", ready: Callable[[App], None] | None = None) -> None:
     """Run the device of a config file until SIGINT or SIGTERM. Raises VdeviceError where it cannot start."""
+    memory.check()
     descriptors.raise_limit()
     app = App(load(path), path, role)
     descriptors.compare(app.config)
@@ -245,8 +248,9 @@ def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, app: App) -> 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on uvloop, where there is one."""
     factory = None
+    look_ups = memory.fit_threads(RESOLVER_THREADS)
     if sys.platform != "win32":
-        os.environ.setdefault("UV_THREADPOOL_SIZE", str(RESOLVER_THREADS))
+        os.environ.setdefault("UV_THREADPOOL_SIZE", str(look_ups))
         import uvloop  # noqa: PLC0415 (not on Windows)
 
         factory = uvloop.new_event_loop

@@ -16,6 +16,8 @@ from vdevice.cli import access, backup, certs, decode, device, doctor, letters, 
 from vdevice.errors import ConfigError, VdeviceError
 from vdevice.terminal import Screen
 
+NO_MEMORY = "there is not enough memory; see the limits of this process and of its container"
+
 app = App(
     name="vdevice",
     help="A virtual Modbus/TCP device: a string written to registers becomes a webhook.",
@@ -60,8 +62,9 @@ def main() -> None:
         for problem in error.problems:
             console.print(f"vdevice: {problem}")
         sys.exit(2)
-    except VdeviceError as error:
-        console.print(f"vdevice: {error}")
+    except (VdeviceError, MemoryError) as error:
+        # Python's own MemoryError has no words.
+        console.print(f"vdevice: {str(error) or NO_MEMORY}")
         sys.exit(1)
     except UnicodeError:
         # Bytes of an argument that are no text name a file well, and nothing else: whoever takes one as text raises this.
