@@ -13,12 +13,18 @@ Slack's way to write one or a link."""
 _LINK = re.compile(r"\](?=[(\[:])|\\(?=\\*\][(\[:])")
 """What ends the brackets of a link or an image, or the name of a link; and a backslash before it."""
 
+_ANY = re.compile(r"[@<\]\\]")
+"""What one of these has, or stands right behind."""
+
 
 def escape(value: str, before: str, after: str) -> str:
     """Break the mentions and links of a value, so that none notifies @all, hides where it leads, or loads a picture.
 
     A mention is broken by a zero-width space, a link by a backslash, which Mattermost does not show.
     """
+    # Most values hold nothing of it, and need no look at what stands around them.
+    if not _ANY.search(value) and before[-1:] not in {"@", "<"}:
+        return value
     breaks = [(place, "\u200b") for place in chat.places(_MENTION, value, before, after)]
     return chat.marked(value, breaks + [(place, "\\") for place in chat.places(_LINK, value, before, after)])
 
