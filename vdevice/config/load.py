@@ -64,6 +64,9 @@ def load(path: Path) -> Config:
 
 def parse(text: str, folder: Path) -> Config:
     """Return the config that a TOML text holds; relative paths in it start at `folder`. Raises ConfigError."""
+    if len(text.encode("utf-8", "replace")) > MOST_BYTES:
+        # The page would save what no start reads.
+        raise ConfigError([Problem("", f"is larger than {MOST_BYTES} bytes")])
     raw = tables(text)
     problems = _unknown_sections(raw)
     sections: dict[str, Any] = {}
