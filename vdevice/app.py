@@ -79,6 +79,7 @@ class App:
         self.unit = Unit(config, self.outbox, self.board)
         self._server = DeviceServer(config, self.unit, self.board)
         self.saving = asyncio.Lock()
+        self.searching = asyncio.Lock()
         self.reloader = Reloader(path, config, self.board, self._apply)
         self._page = Page(self, config.folder) if config.web.enabled and role != "dispatcher" else None
         self._show(config)

@@ -6,6 +6,7 @@ with KEPT in it keeps what the file has there.
 
 import copy
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import tomlkit
@@ -18,6 +19,10 @@ from vdevice.config.schema import CHAT
 
 _SECRETS = [key for key in SECRETS if key not in {"url", "headers"}]
 """The settings that are secrets whatever the method is."""
+
+
+Change = tuple[int, Settings | None, int | None]
+"""A target's number, its settings, and whose secrets KEPT stands for."""
 
 
 def tag_of(text: str) -> str:
@@ -49,23 +54,31 @@ def with_target(text: str, number: int, settings: Settings | None, source: int |
     KEPT in `settings` is what target `source` has there, by default the target itself. Raises ConfigError for a text that is
     no TOML, KeyError where there is nothing to keep.
     """
-    kept = raw_of(text, number if source is None else source) or {}
+    return with_targets(text, [(number, settings, source)])
+
+
+def with_targets(text: str, changes: Sequence[Change]) -> str:
+    """Return the file with several targets changed, as `with_target` does; it is parsed and written once."""
+    raw = {number_of(key): table for key, table in shaped(text).get("targets", {}).items()}
     document = tomlkit.parse(text)
     targets = document.get("targets")
     if targets is None:
         targets = tomlkit.table(is_super_table=True)
         document["targets"] = targets
-    name = next((key for key in targets if number_of(key) == number), str(number))
-    if settings is None:
-        targets.pop(name, None)
-        return tomlkit.dumps(document)
-    if settings.get("url") == KEPT and kept.get("method") in CHAT and settings.get("method") not in CHAT:
-        # With another method the URL would be shown.
-        raise KeyError("url")
-    wanted = _filled(settings, kept)
-    if name not in targets:
-        targets[name] = tomlkit.table()
-    update(targets[name], wanted)
+    names = {number_of(key): key for key in targets}
+    for number, settings, source in changes:
+        name = names.get(number, str(number))
+        if settings is None:
+            targets.pop(name, None)
+            continue
+        kept = raw.get(number if source is None else source, {})
+        if settings.get("url") == KEPT and kept.get("method") in CHAT and settings.get("method") not in CHAT:
+            # With another method the URL would be shown.
+            raise KeyError("url")
+        wanted = _filled(settings, kept)
+        if name not in targets:
+            targets[name] = tomlkit.table()
+        update(targets[name], wanted)
     return tomlkit.dumps(document)
 
 

@@ -52,6 +52,7 @@ class Device(Protocol):
         """Return its Modbus connections."""
 
     saving: asyncio.Lock
+    searching: asyncio.Lock
 
     def look_again(self) -> None:
         """Look at what waits anew before the next attempt: somebody has just changed the outbox."""

@@ -21,7 +21,7 @@ async def save_text(call: Call, tag: str, what: str, edit: Edit, **details: obje
     # One after the other: two that saw the same file must not both save.
     async with call.device.saving:
         path, text = await call.unchanged(tag)
-        text = edited(text, edit)
+        text = await edited(path.name, text, edit)
 
         def work() -> None:
             parse(text, path.resolve().parent)
@@ -36,11 +36,18 @@ async def save_text(call: Call, tag: str, what: str, edit: Edit, **details: obje
     return Saved(tag_of(text))
 
 
-def edited(text: str, edit: Edit) -> str:
-    """Return the text that an edit makes. Raises ApiError where it cannot be done, and ConfigError where the file is wrong."""
-    shaped(text)
-    try:
+async def edited(name: str, text: str, edit: Edit) -> str:
+    """Return the text that an edit makes, in a thread: parsing a large file takes its time.
+
+    Raises ApiError where it cannot be done, and ConfigError where the file is wrong.
+    """
+
+    def work() -> str:
+        shaped(text)
         return edit(text)
+
+    try:
+        return await in_thread(name, FILE_SECONDS, work)
     except KeyError as error:
         raise ApiError(422, f"there is no secret {error.args[0]} to keep; write it anew") from None
     except IndexError:

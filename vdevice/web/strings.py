@@ -21,6 +21,9 @@ from vdevice.webhooks import files, http, masking
 MOST = 10_000
 """Strings that one answer holds at most."""
 
+MOST_IDS = 1000
+"""Strings that one request names at most: each is looked for."""
+
 SEARCHED = 20_000
 """The newest strings, in which a text is looked for."""
 
@@ -58,8 +61,14 @@ async def select(call: Call) -> list[EventRow]:
     states = [EventState[name.upper()] for name in names] or list(EventState)
     target = call.number("target", 0, 0, 64) or None
     limit, words = call.number("limit", 200, 1, MOST), call.query.get("text", "")
-    rows = await call.letters(lambda letters: letters.select(states, target, SEARCHED if words else limit))
-    return [_view(row) for row in _holding(rows, words)[:limit]]
+
+    def work(letters: Letters) -> list[EventRow]:
+        rows = letters.select(states, target, SEARCHED if words else limit)
+        return [_view(row) for row in _holding(rows, words)[:limit]]
+
+    # One after the other: each holds all that it looks through.
+    async with call.device.searching:
+        return await call.letters(work)
 
 
 def _holding(rows: list[Row], words: str) -> list[Row]:
@@ -135,9 +144,13 @@ async def _end(call: Call, what: str, states: list[EventState], end: Callable[[L
     if bool(choice.ids) == choice.everything:
         raise ApiError(422, "name ids, or choose everything that fits")
 
+    ids = list(dict.fromkeys(choice.ids))
+    if len(ids) > MOST_IDS:
+        raise ApiError(422, f"name at most {MOST_IDS} ids at once")
+
     def work(letters: Letters) -> int:
-        if choice.ids:
-            rows = [row for one in choice.ids for row in letters.find(one) if row["id"] == one]
+        if ids:
+            rows = [row for one in ids for row in letters.find(one) if row["id"] == one]
         else:
             # Everything is all dead letters; what waits is discarded by its id only.
             rows = _holding(letters.select([EventState.FAILED], choice.target, -1), choice.text)

@@ -7,7 +7,7 @@ import structlog
 
 from vdevice import __version__
 from vdevice.config import Target, ownership
-from vdevice.config.edit import raw_of, settings_of, tag_of, with_target
+from vdevice.config.edit import Change, raw_of, settings_of, tag_of, with_target, with_targets
 from vdevice.config.load import parse
 from vdevice.config.ownership import Settings
 from vdevice.errors import BuildError, ConfigError, OutboxFailingError, TextError
@@ -104,12 +104,8 @@ async def copy(call: Call) -> Saved:
         raise ApiError(404, f"target {call.target} is not configured")
     if not given.to or not all(number in TARGETS for number in given.to):
         raise ApiError(422, "to names targets from 1 to 64")
-    changes: list[Change] = [(number, settings, call.target) for number in given.to]
+    changes: list[Change] = [(number, settings, call.target) for number in dict.fromkeys(given.to)]
     return await _save(call, given.tag or tag_of(text), changes, "copied")
-
-
-Change = tuple[int, Settings | None, int | None]
-"""A target's number, its settings, and whose secrets KEPT stands for."""
 
 
 async def _save(call: Call, tag: str, changes: list[Change], what: str, given: Settings | None = None) -> Saved:
@@ -119,9 +115,7 @@ async def _save(call: Call, tag: str, changes: list[Change], what: str, given: S
     def changed(text: str) -> str:
         if given:
             _check_owner(call, text, given)
-        for number, settings, source in changes:
-            text = with_target(text, number, settings, source)
-        return text
+        return with_targets(text, changes)
 
     return await save_text(call, tag, what, changed, targets=[number for number, _, _ in changes], **details)
 
@@ -159,7 +153,7 @@ async def _drafted(call: Call) -> tuple[Target, Request, list[str]]:
     path, text = await call.file()
     changed = _changed(text, number, draft.settings)
     _check_owner(call, text, draft.settings)
-    text = edited(text, lambda old: with_target(old, number, draft.settings))
+    text = await edited(path.name, text, lambda old: with_target(old, number, draft.settings))
     config = await in_thread(path.name, FILE_SECONDS, lambda: parse(text, path.resolve().parent))
     target, now = config.targets[number], time.time()
     event = Event(
