@@ -1,5 +1,6 @@
 """Users, their sessions and tokens, as the file says them at this moment."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -128,3 +129,15 @@ async def test_what_one_process_revokes_no_other_writes_back(access: Access, tmp
     access.look()
     assert access.who("", token) is None
     assert len(access.users.users) == 2 + len(changing), "each of them was kept"
+
+
+def test_a_password_that_root_sets_leaves_the_file_to_its_owner_who_runs_the_device(tmp_path: Path) -> None:
+    Access(tmp_path).set_password("ann", PASSWORD, "admin")
+    file = tmp_path / FILE
+    # Only root may give a file away; everybody may to a group of his own.
+    user, group = (1234, 2345) if os.getuid() == 0 else (os.getuid(), os.getgroups()[-1])
+    os.chown(file, user, group)
+    file.chmod(0o640)
+    Access(tmp_path).set_password("ann", PASSWORD + "!", "admin")
+    status = file.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (user, group, 0o600)

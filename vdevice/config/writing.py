@@ -1,4 +1,4 @@
-"""Writes the config's file: whole or not at all, where it really is, and so that it stays whose it was."""
+"""Writes the files of config and users: whole or not at all, where they really are, and so that they stay whose they were."""
 
 import contextlib
 import errno
@@ -9,19 +9,19 @@ _IN_PLACE = frozenset({errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errn
 """Why a file cannot be put in another's place where that may be written itself: it is a mount, or its folder is shut."""
 
 
-def write(path: Path, text: str) -> None:
-    """Write a config whole or not at all, readable by whoever could read it before. Raises OSError."""
+def write(path: Path, text: str, *, private: bool = False) -> None:
+    """Write a file whole or not at all, readable by whoever could read it before, or by its owner only. Raises OSError."""
     # What a symbolic link leads to, so that the link stays.
     path, content = Path(os.path.realpath(path)), text.encode("utf-8")
     try:
-        _replace(path, content)
+        _replace(path, content, private=private)
     except OSError as error:
         if error.errno not in _IN_PLACE or not path.exists():
             raise
         _overwrite(path, content)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: bytes, *, private: bool) -> None:
     """Put a new file in the place of the old one."""
     new = path.with_name(f".{path.name}.new")
     try:
@@ -33,7 +33,7 @@ def _replace(path: Path, content: bytes) -> None:
                 with contextlib.suppress(PermissionError, AttributeError):
                     os.chown(new, status.st_uid, status.st_gid)
                 # Behind chown, which takes bits away; and `open` would have left out those of the umask.
-                new.chmod(status.st_mode & 0o777)
+                new.chmod(0o600 if private else status.st_mode & 0o777)
             _fill(file.fileno(), content)
         new.replace(path)
     except OSError:

@@ -22,6 +22,7 @@ import argon2
 import msgspec
 
 from vdevice import regular
+from vdevice.config.writing import write
 from vdevice.errors import VdeviceError
 from vdevice.threads import in_thread
 from vdevice.web.guesses import Guesses
@@ -274,13 +275,8 @@ class Access:
             os.close(handle)
 
     def _save(self, users: Users) -> None:
-        new = self._path.with_name(f".{FILE}.new")
         try:
-            with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(users)))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
+            write(self._path, msgspec.json.format(msgspec.json.encode(users)).decode(), private=True)
         except OSError as error:
             raise VdeviceError(f"{FILE} cannot be written ({error.strerror}); check its folder") from None
         self._users, self._seen = users, None
