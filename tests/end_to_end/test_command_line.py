@@ -272,6 +272,7 @@ async def test_a_mistake_is_one_sentence(arguments: list[str], code: int, words:
         (["run", "--role", "device"], 1, "needs an outbox that several processes share"),
         (["outbox", "move", "--to", "redis://h"], 2, "no outbox"),
         (["outbox", "move", "--to", "sqlite:///vdevice.db"], 1, "the outbox itself"),
+        (["outbox", "move", "--to", "sqlite:///./vdevice.db"], 1, "the outbox itself"),
         (["outbox", "move", "--to", "nats://127.0.0.1:9"], 1, "check that it runs"),
         (["outbox", "discard", "--target", "7"], 1, "name events, or use --all"),
         (["outbox", "replay", "0", "--text", "x"], 1, "name events, or use --all"),
@@ -282,6 +283,15 @@ async def test_a_mistake_beside_a_config_is_one_sentence(
 ) -> None:
     configure(tmp_path, recorder)
     assert words in await vdevice(*arguments, folder=tmp_path, code=code)
+
+
+async def test_a_move_to_a_config_in_another_folder_is_to_another_outbox(recorder: Recorder, tmp_path: Path) -> None:
+    """Both may have the default `outbox.url`, which is relative to the config."""
+    (tmp_path / "other").mkdir()
+    configure(tmp_path, recorder)
+    configure(tmp_path / "other", recorder)
+    assert "0 waiting" in await vdevice("outbox", "move", "--to", "other/vdevice.toml", folder=tmp_path)
+    assert (tmp_path / "other/vdevice.db").exists()
 
 
 @pytest.fixture

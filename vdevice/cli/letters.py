@@ -21,7 +21,7 @@ from vdevice.cli.options import (
     print_json,
     write_json,
 )
-from vdevice.config import load
+from vdevice.config import Config, load
 from vdevice.config.load import with_outbox
 from vdevice.errors import VdeviceError
 from vdevice.model import EventState
@@ -167,7 +167,7 @@ def move_(
     logs.configure(quiet=True)
     source = load_beside(config)
     destination = load(Path(to)) if to.endswith(".toml") else with_outbox(source, to)
-    if destination.outbox.url == source.outbox.url:
+    if _place(destination) == _place(source):
         raise VdeviceError(f"{source.outbox.url} is the outbox itself; name another one with --to")
     with open_movable(source) as old, open_movable(destination) as new, _progress() as bar:
         task = bar.add_task("strings", total=None)
@@ -179,6 +179,11 @@ def move_(
         f"{moved.waiting} waiting and {moved.failed} failed strings are in {destination.outbox.url} now, {moved.brought} of "
         "them new there; set outbox.url to it before the next `vdevice run`",
     )
+
+
+def _place(config: Config) -> object:
+    """Return what tells outboxes apart: a URL may be relative to its config, and one NATS may hold several."""
+    return (config.outbox.url, config.device.id) if config.outbox.is_nats else config.outbox_file
 
 
 def _progress() -> Progress:
