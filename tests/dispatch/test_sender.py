@@ -364,6 +364,13 @@ async def test_where_a_redirect_leads_is_masked(recorder: Recorder) -> None:
     assert "t0ken" not in outcome.text
 
 
+async def test_a_redirect_to_the_same_path_does_not_say_it(recorder: Recorder) -> None:
+    at(recorder, {"/hook/key-4711": answer(301, Location="https://a.example/hook/key-4711/")})
+    outcome = await send(f"{recorder.url}/hook/key-4711")
+    assert "https://a.example/***" in outcome.text
+    assert "4711" not in outcome.text
+
+
 CREDENTIALS = [
     'auth_user = "a"\nauth_password = "b"',
     'bearer_token = "t"',

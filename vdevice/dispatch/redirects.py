@@ -57,7 +57,10 @@ def shown(target: Target, base: str, location: str) -> str:
         parts = place(base, location)
     except RedirectError as error:
         return f"nowhere ({error})"
-    return shorten(one_line(masking.mask(target, f"{parts.scheme}://{parts.netloc}{parts.path}")), 120)
+    # Often it is the same path on another scheme or host; viewers, who see the reason, do not see a target's path.
+    own = urlsplit(base).path.rstrip("/")
+    path = parts.path.replace(own, f"/{masking.MASK}") if own else parts.path
+    return shorten(one_line(masking.mask(target, f"{parts.scheme}://{parts.netloc}{path}")), 120)
 
 
 def place(base: str, location: str) -> SplitResult:
