@@ -205,6 +205,21 @@ def test_a_config_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     )
 
 
+def test_a_restored_config_is_written_where_a_link_leads_and_stays_whose_it_was(tmp_path: Path) -> None:
+    real = tmp_path / "real.toml"
+    real.write_text("# old\n")
+    # Only root may give a file away; everybody may to a group of his own.
+    user, group = (1234, 2345) if os.getuid() == 0 else (os.getuid(), os.getgroups()[-1])
+    os.chown(real, user, group)
+    (tmp_path / "vdevice.toml").symlink_to(real)
+    command._put(tmp_path / "vdevice.toml", "# new\n")
+    assert (tmp_path / "vdevice.toml").is_symlink()
+    assert real.read_text() == "# new\n"
+    assert (real.stat().st_uid, real.stat().st_gid) == (user, group)
+    (aside,) = asides(tmp_path, "before-restore")
+    assert aside.read_text() == "# old\n"
+
+
 def test_a_backup_is_whole_or_not_there(tmp_path: Path) -> None:
     def prepare(folder: Path) -> None:
         make(folder / "vdevice.db", "kept")

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from vdevice import logs, running
 from vdevice.cli.options import DEFAULT_CONFIG, ConfigPath, console, load_beside
 from vdevice.config.load import outbox_of
+from vdevice.config.writing import write
 from vdevice.errors import VdeviceError
 from vdevice.outbox import archive, files, snapshot
 
@@ -76,12 +77,8 @@ def restore(
 
 def _put(config: Path, text: str) -> None:
     """Write the config, and keep what was there: ended at any moment, there is a whole config, the old or the new one."""
-    new = config.with_name(f"{config.name}.restoring")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    files.sync(new)
-    if config.exists():
-        files.name_again(config, files.aside_name(config, "before-restore"))
-    new.replace(config)
-    files.sync(config.parent)
+    # Beside the file itself: a second name of a link to it would lead to the new one.
+    real = config.resolve()
+    if real.exists():
+        files.name_again(real, files.aside_name(real, "before-restore"))
+    write(real, text)
