@@ -310,6 +310,15 @@ async def test_a_file_of_an_earlier_version_is_brought_forward(sample: Path, tmp
     fresh.close()
 
 
+async def test_opening_to_read_waits_for_nobody_who_writes(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        (stored,) = await outbox.put([event_of("a")])
+        with contextlib.closing(database.connect(tmp_path / "o.db")) as writing, database.transaction(writing):
+            writing.execute("UPDATE target SET paused = 1")
+            with contextlib.closing(database.connect(tmp_path / "o.db", create=False, patience=0)) as reading:
+                assert [row["seq"] for row in SqliteLetters(reading).select(list(EventState))] == [stored.seq]
+
+
 async def test_a_delayed_event_is_left_out_until_it_is_due(tmp_path: Path) -> None:
     async with opened(tmp_path) as outbox:
         now = time.time()

@@ -130,7 +130,11 @@ def _text(raw: bytes) -> str:
 
 
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:
+    if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+        # Whoever only reads waits for nobody who writes, and nobody waits for him.
+        return
     with transaction(connection):
+        # Another program may have made it meanwhile.
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise VdeviceError(
