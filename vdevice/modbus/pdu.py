@@ -31,9 +31,10 @@ from vdevice.registers.layout import COMMIT, Space
 class Refused(Exception):  # noqa: N818 (an exception code is an answer, not a failure of ours)
     """A request that gets an exception code instead of an answer."""
 
-    def __init__(self, code: ExcCodes) -> None:
+    def __init__(self, code: ExcCodes, reason: str = "") -> None:
         super().__init__(code)
         self.code = code
+        self.reason = reason
 
 
 class Read(NamedTuple):

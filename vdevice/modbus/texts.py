@@ -106,8 +106,8 @@ class Texts:
         key = Key(client.address, client.connection, target.number)
         try:
             whole = self._staging.write(key, rules, offset, data, now)
-        except StageError:
-            raise Refused(ExcCodes.ILLEGAL_ADDRESS) from None
+        except StageError as error:
+            raise Refused(ExcCodes.ILLEGAL_ADDRESS, str(error)) from None
         except TextError as error:
             hint = _hint(data, rules.coding) if offset == 0 else no_hint
             raise self._not_text(target.number, client.name, error, hint) from None

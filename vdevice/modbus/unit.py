@@ -18,7 +18,8 @@ from vdevice import __version__
 from vdevice.board import Board
 from vdevice.config import Config
 from vdevice.errors import OutboxFullError, VdeviceError
-from vdevice.modbus import pdu
+from vdevice.modbus import mistakes, pdu
+from vdevice.modbus.mistakes import Mistakes
 from vdevice.modbus.pdu import (
     Identify,
     MaskWrite,
@@ -71,6 +72,7 @@ class Unit:
     def __init__(self, config: Config, outbox: Outbox, board: Board) -> None:
         self._board = board
         self._repeats = Repeats()
+        self._mistakes = Mistakes()
         self.writes = Writes(config, outbox, board)
         self._take(config)
 
@@ -113,12 +115,20 @@ class Unit:
     def begin(self, unit_id: int, request: bytes, client: Client) -> bytes | Pending:
         """Execute a request; what must be on disk first is still under way in the Pending that comes back."""
         if unit_id != self._config.modbus.unit_id and unit_id not in EVERY_UNIT:
-            return pdu.exception(request[0], ExcCodes.GATEWAY_NO_RESPONSE)
+            code, right = ExcCodes.GATEWAY_NO_RESPONSE, self._config.modbus.unit_id
+            self._mistakes.tell(request, code, client.name, lambda: mistakes.of_unit(unit_id, right))
+            return pdu.exception(request[0], code)
         decoded = None
         try:
             decoded = pdu.decode(request)
             return self._execute(decoded, client)
         except Refused as refused:
+            # A decoded request that got another exception has a line of its own.
+            if decoded is None or refused.code is ExcCodes.ILLEGAL_ADDRESS:
+                code, reason = refused.code, refused.reason
+                self._mistakes.tell(
+                    request, code, client.name, lambda: reason or mistakes.of_request(request, code, self._config)
+                )
             # What was decoded is counted where it is executed, which knows the targets of a point's rules.
             return self.refuse(request, refused.code) if decoded is None else pdu.exception(request[0], refused.code)
         except Exception as error:  # noqa: BLE001 (the last line of defence: whatever is wrong inside, the request is answered)
