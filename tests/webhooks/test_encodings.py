@@ -84,6 +84,23 @@ def test_whatever_looks_like_an_encoding_raises_nothing(parts: list[bytes]) -> N
     assert b"A" not in replaced(content, [b"A"], b"***")
 
 
+others = st.text(st.characters(min_codepoint=0xA0, exclude_categories=["Cs"]), min_size=1, max_size=4)
+
+
+@given(others, others)
+@example("°", "адрес")
+@example("passé", "pass阿")
+def test_a_secret_in_latin_1_splits_no_character_of_other_words(secret: str, words: str) -> None:
+    shown = words.replace(secret, "***")
+    assert masking.mask(target(secret), words) in {shown, re.sub(r"[*]{3,}", "***", shown)}
+    if secret not in words:
+        assert masking.mask_bytes(target(secret), words.encode()) == words.encode()
+
+
+def test_a_secret_in_latin_1_is_found_in_a_response_in_latin_1() -> None:
+    assert masking.mask_bytes(target("passé"), "é passé é".encode("latin-1")) == b"\xe9 *** \xe9"
+
+
 def test_a_hostile_response_is_looked_through_in_no_time() -> None:
     wanted = sorted(needles("a long secret of somebody"))
     started = time.process_time()

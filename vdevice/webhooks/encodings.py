@@ -46,6 +46,9 @@ def needles(secret: str) -> set[bytes]:
 def replaced(content: bytes, wanted: Sequence[bytes], mask: bytes) -> bytes:
     """Return the bytes with all that is one of the needles, in whatever encoding, replaced."""
     places = _places(content, wanted)
+    if places and _is_text(content):
+        # A secret in Latin-1 is there by chance where it would split a character of UTF-8.
+        places = [(first, last) for first, last in places if not (_splits(content, first) or _splits(content, last))]
     if not places:
         return content
     out, end = [], 0
@@ -53,6 +56,19 @@ def replaced(content: bytes, wanted: Sequence[bytes], mask: bytes) -> bytes:
         out += [content[end:first], mask]
         end = last
     return b"".join([*out, content[end:]])
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _splits(content: bytes, at: int) -> bool:
+    """Tell whether a place is within a character of UTF-8."""
+    return at < len(content) and content[at] & 0xC0 == 0x80
 
 
 def _places(content: bytes, wanted: Sequence[bytes]) -> list[tuple[int, int]]:
