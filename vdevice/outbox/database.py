@@ -10,7 +10,7 @@ from vdevice.errors import VdeviceError
 from vdevice.model import TARGETS
 from vdevice.outbox import files
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PATIENCE_SECONDS = 5.0
 LOG_BYTES_KEPT = 16 * 2**20
 
@@ -35,6 +35,7 @@ CREATE TABLE event (
     answer BLOB,
     description TEXT NOT NULL DEFAULT ''
 );
+CREATE INDEX identity ON event (id);
 CREATE INDEX delayed ON event (target, next_at) WHERE state = 0 AND attempts = 0 AND next_at > 0;
 CREATE INDEX waiting ON event (target, seq) WHERE state = 0;
 CREATE INDEX finished ON event (state, finished_at) WHERE state > 0;
@@ -64,6 +65,7 @@ _MIGRATIONS = {
         "CREATE TABLE move (id TEXT PRIMARY KEY, own INTEGER NOT NULL)",
         "ALTER TABLE target ADD COLUMN paused INTEGER NOT NULL DEFAULT 0",
     ),
+    3: ("CREATE INDEX identity ON event (id)",),
 }
 """Statements that make of each version the next one."""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,9 +52,9 @@ class SqliteLetters:
 
     def find(self, event_id: str) -> list[Row]:
         """Return the events whose id starts with `event_id`."""
-        return self._rows(
-            f"SELECT {_COLUMNS} FROM event WHERE substr(id, 1, ?) = ? ORDER BY seq", (len(event_id), event_id)
-        )
+        # A range of the index: between it, and it with the greatest character behind, which stands in no id.
+        between = (event_id, event_id + chr(sys.maxunicode))
+        return self._rows(f"SELECT {_COLUMNS} FROM event WHERE id >= ? AND id < ? ORDER BY seq", between)
 
     def replay(self, rows: Sequence[Row]) -> int:
         """Queue dead letters again, behind all that waits, with the same ids; return how many were dead letters."""
