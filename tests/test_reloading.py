@@ -65,6 +65,27 @@ async def test_a_file_that_was_cut_costs_no_waiting_message(
         await until(lambda: not app.config.targets)
 
 
+async def test_a_file_that_was_cut_and_put_back_as_it_was_has_its_whole_minute_when_it_is_cut_again(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reloading, "EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(reloading, "CUT_SECONDS", 600.0)
+    whole = target(7, recorder.url) + target(8, "http://127.0.0.1:9", "backoff = 60")
+    async with device(whole, tmp_path) as app, peer(app.address) as plc:
+        assert app.path
+        assert (await plc.ask(fc16(8000, "waits")))[0] == 16
+        cut, kept = app.path.read_text().partition("[targets.8]")[0], tmp_path / "kept.toml"
+        for _ in range(2):
+            # Moved, so that it comes back with the time and inode that it had.
+            app.path.rename(kept)
+            app.path.write_text(cut)
+            await until(lambda: "config refused" in capsys.readouterr().out or 8 not in app.config.targets)
+            assert set(app.config.targets) == {7, 8}
+            kept.rename(app.path)
+            monkeypatch.setattr(reloading, "CUT_SECONDS", 0.5)
+            await asyncio.sleep(0.6)
+
+
 async def test_what_needs_a_restart_keeps_its_old_value_everywhere(
     recorder: Recorder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,6 +101,10 @@ class Changes:
         self._last = seen
         return quiet and seen != self._taken
 
+    def are_none(self, seen: Look) -> bool:
+        """Return whether the files are what was taken or refused last."""
+        return seen == self._taken
+
     def took(self, seen: Look, files: Iterable[Path]) -> None:
         """Note what was taken, or refused for good, of the files that are watched from now on."""
         known = self._taken | seen
@@ -148,6 +152,9 @@ class Reloader:
             except Exception:
                 log.exception("looking at the files of the config failed")
                 continue
+            if self._cut_since is not None and self._changes.are_none(seen):
+                # Put back as it was; what is cut the next time has its whole time again.
+                self._refused, self._cut_since = [], None
             if (self._changes.settled(seen) or asked) and await self._taken(sure=False) is Taken.REFUSED:
                 self._changes.took(seen, files)
 
