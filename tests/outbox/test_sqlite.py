@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 
 from tests.support import empty_disk, event_of, fill_disk, until
 from vdevice.board import Board
@@ -372,3 +373,26 @@ async def test_a_client_that_left_does_not_stop_its_commit(tmp_path: Path) -> No
         outbox.put([event_of("a")]).cancel()
         await until(lambda: outbox._board.waiting == 1)
         assert rows(tmp_path, EventState.WAITING) == ["a"]
+
+
+async def test_damage_that_only_reads_meet_is_told_once_and_stays_shown(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        await outbox.put([event_of("first of all " + "x" * 1000)])
+        for number in range(20):
+            await outbox.put([event_of(f"{number} " + "x" * 1000)])
+    file, page = tmp_path / "o.db", 4096
+    whole = file.read_bytes()
+    start = whole.index(b"first of all") // page * page
+    assert int.from_bytes(whole[16:18]) == page
+    file.write_bytes(whole[:start] + bytes(page) + whole[start + page :])
+    with structlog.testing.capture_logs() as lines:
+        async with opened(tmp_path) as outbox:
+            for _ in range(5):
+                with pytest.raises(OutboxFailingError, match="damaged"):
+                    await outbox.fetch(7, 0, 10, time.time())
+                await outbox.probe()
+                await outbox.put([event_of("the end of the file is whole")])
+                assert outbox._board.outbox_failing
+    told = [line for line in lines if line["event"] in {"the outbox fails", "the outbox works again"}]
+    assert [line["event"] for line in told] == ["the outbox fails"]
+    assert "vdevice restore" in told[0]["reason"]

@@ -86,7 +86,7 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
     """The answer to `count` requests: their results in order, or why none of them was done.
 
     `failed` says of single ones, by their place, why they alone were not done; their result is None. `notes` are sentences for
-    the log.
+    the log. `damage` says what is wrong with the outbox's file although this commit was done, nothing where it is whole.
     """
 
     count: int
@@ -94,6 +94,7 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
     results: list[Any]
     failed: dict[int, str] = {}
     notes: list[str] = []
+    damage: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -179,7 +179,7 @@ class SqliteOutbox:
         return rows
 
     def _told(self, failure: str | None) -> None:
-        """Show whether the last commit was done, and log when that changes."""
+        """Show whether the last commit was done and the file is whole, and log when that changes."""
         if failure != self._failure:
             if failure is None:
                 log.warning("the outbox works again")
@@ -189,7 +189,7 @@ class SqliteOutbox:
         self._board.outbox_failing = failure is not None
         if failure is None:
             self._board.outbox_good_until = time.monotonic() + self._limit + SILENCE_SECONDS
-            self._room.show()
+        self._room.show()
 
     def _show(self, rows: list[dict[str, Any]], *, outcomes: bool = False) -> None:
         """Put the counters on the board, and at the start the last outcomes too."""

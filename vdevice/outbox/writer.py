@@ -58,6 +58,8 @@ class Writer:
         self._away_until = 0.0
         """While the outbox is not at its path: when to try next to bring it back, by the monotonic clock."""
         self._away_because = ""
+        # A page that cannot be read does not heal because another one can be: it holds until there is another file.
+        self._damage = ""
 
     def open(self) -> sqlite3.Connection:
         """Open the outbox, if it is not open. Raises VdeviceError."""
@@ -157,14 +159,24 @@ class Writer:
                 self._bring_back()
         except (sqlite3.Error, VdeviceError) as error:
             self._recover(error)
-            reason = str(error)
-            if work.code(error) == sqlite3.SQLITE_BUSY:
-                reason = f"{error}: another program keeps it locked; end {log_watch.others(self._file)}"
-            return Reply(len(bodies), reason, [], notes=self._take_notes())
+            return Reply(len(bodies), self._reason(error), [], notes=self._take_notes())
         if done.note:
             self._notes.append(done.note)
         results = [done.results.get(place) for place in range(len(bodies))]
-        return Reply(len(bodies), None, results, failed | done.failed, self._take_notes())
+        return Reply(len(bodies), None, results, failed | done.failed, self._take_notes(), self._damage)
+
+    def _reason(self, error: Exception) -> str:
+        """Return why a commit failed, and what to do; keep in mind that the file is damaged."""
+        code = work.code(error)
+        if code == sqlite3.SQLITE_CORRUPT and not self._away_until:
+            self._damage = (
+                f"{self._file.name} is damaged ({error}): messages in it cannot be read; stop the device, then "
+                "`vdevice outbox set-aside`, or `vdevice restore` the last backup"
+            )
+            return self._damage
+        if code == sqlite3.SQLITE_BUSY:
+            return f"{error}: another program keeps it locked; end {log_watch.others(self._file)}"
+        return str(error)
 
     def _look(self, probe: Probe) -> None:
         """See, once a second, whether the files and locks are where they should be, and what the log's size tells."""
@@ -209,7 +221,7 @@ class Writer:
         finally:
             connection.close()
             opened.close()
-        self._away_until = 0.0
+        self._away_until, self._damage = 0.0, ""
 
     def check_device(self) -> None:
         """Raise DeviceGoneError, and so undo the transaction, where the device has ended."""

@@ -57,8 +57,8 @@ def limit_of(answer_timeout: float) -> float:
 class WriterClient(asyncio.SubprocessProtocol):
     """One writer process and the pipes to it.
 
-    `on_commit` gets None for each commit that was done, else why it was not. `limit` is in seconds: an older request fails
-    that was not sent, and a writer that answers nothing for so long is killed.
+    `on_commit` gets None for each commit that was done, else why it was not; where the file is damaged, always that. `limit`
+    is in seconds: an older request fails that was not sent, and a writer that answers nothing for so long is killed.
     """
 
     def __init__(self, on_commit: Callable[[str | None], None], limit: float) -> None:
@@ -242,7 +242,7 @@ class WriterClient(asyncio.SubprocessProtocol):
         # What a Probe tells holds all that its commit did, so nothing may be counted after it.
         for asked, raw in probes:
             answer(asked, raw)
-        self._call(self._on_commit, None)
+        self._call(self._on_commit, reply.damage or None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, which is to be closed in the end: asyncio's word."""
