@@ -86,6 +86,13 @@ async def test_without_users_what_comes_from_elsewhere_is_refused(tmp_path: Path
             ({"X-Forwarded-For": "127.0.0.1", "Host": "gw.local"}, 403),
             ({"X-Forwarded-For": "127.0.0.1"}, 200 if trusted else 403),
             ({"X-Forwarded-Host": "gw.local"}, 403),
+            # A proxy that says that it stands between, but not who asks.
+            ({"X-Forwarded-Proto": "http"}, 403),
+            ({"X-Real-IP": "10.0.0.5"}, 403),
+            ({"Via": "1.1 gw"}, 403),
+            ({"X-Forwarded-For": "unix:"}, 403),
+            ({"X-Forwarded-For": "127.0.0.1, unknown"}, 403),
+            ({"X-Forwarded-For": "unknown, 127.0.0.1"}, 403),
         ):
             for method, path, body in (
                 ("GET", "api/v1/state", None),

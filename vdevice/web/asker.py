@@ -19,7 +19,7 @@ Origin = tuple[str, str, int]
 """Scheme, host in lower case, and port, as RFC 6454 has it."""
 
 PORTS = {"http": 80, "https": 443}
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
 
 
 class Asker(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ def asker_of(request: web.Request, config: Web) -> Asker:
     origin = origin_of(f"{scheme}://{clean(host)}")
     if origin is None:
         raise ApiError(400, "the header Host holds no host")
-    relayed = not trusted and any(name in request.headers for name in FORWARDED)
+    relayed = any(name in request.headers for name in FORWARDED) and not (trusted and _says_who(request))
     return Asker(address, origin, is_loopback(address) and is_loopback(origin[1]) and not relayed)
 
 
@@ -84,6 +84,11 @@ def client_of(peer: str, lines: Iterable[str], proxies: list[Network]) -> str:
         if not _is_one_of(found, proxies):
             break
     return address
+
+
+def _says_who(request: web.Request) -> bool:
+    """Tell whether each entry is an address; else somebody stands between, and nobody says who asked (`unix:`, `unknown`)."""
+    return all(_address(entry.strip()) for entry in ",".join(request.headers.getall("X-Forwarded-For", [])).split(","))
 
 
 def _address(entry: str) -> str:
