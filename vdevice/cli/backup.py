@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 import zipfile
 from pathlib import Path
@@ -60,15 +61,19 @@ def restore(
             text = kept.read(archive.CONFIG).decode()
             about = msgspec.json.decode(kept.read(archive.ABOUT), type=archive.About)
             copy = Path(folder) / archive.OUTBOX
-            copy.write_bytes(kept.read(archive.OUTBOX))
+            with kept.open(archive.OUTBOX) as packed, copy.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
             if running.is_used(config):
                 # Its outbox may be another one than the backup's, and what waits there would be left behind.
                 raise VdeviceError(f"a device runs with {config}; stop it, then restore")
             if config.exists() and not replace:
                 raise VdeviceError(f"{config} is there already; --replace sets it aside")
             snapshot.give(outbox_of(text, config.resolve().parent), copy, replace=replace)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, msgspec.MsgspecError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, msgspec.MsgspecError) as error:
         raise VdeviceError(f"{file} is no backup of vdevice ({error})") from None
+    except OSError as error:
+        where = error.filename or tempfile.gettempdir()
+        raise VdeviceError(f"{file} cannot be restored ({where}: {error.strerror}); see there") from None
     _put(config, text)
     console.print(f"{config} and its outbox are those of {about.device}, {about.taken_at}")
     for name in about.wanted:

@@ -20,7 +20,9 @@ def take(config: Config, file: Path) -> None:
         try:
             files.copy(source, file)
         except OSError as error:
-            raise VdeviceError(f"{file.name} cannot be written ({error.strerror}); see its disk") from None
+            raise VdeviceError(f"{file} cannot be written ({error.strerror}); see its disk") from None
+        except sqlite3.Error as error:
+            raise VdeviceError(f"the outbox cannot be copied to {file} ({error}); see the disks of both") from None
 
 
 def _take_from_nats(config: Config, file: Path) -> None:

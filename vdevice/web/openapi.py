@@ -2,7 +2,7 @@
 
 import functools
 import re
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -36,7 +36,7 @@ def encoded() -> bytes:
 
 def document() -> dict[str, Any]:
     """Return the document (OpenAPI 3.1)."""
-    kinds = {kind for route in ROUTES for kind in (route.answer, route.body) if kind not in {None, bytes}}
+    kinds = {kind for route in ROUTES for kind in (route.answer, route.body) if kind not in {None, BinaryIO}}
     kinds |= {Problem, Login, Session}
     ordered = sorted(kinds, key=str)
     schemas, components = msgspec.json.schema_components(ordered, ref_template=_TEMPLATE)
@@ -81,7 +81,7 @@ def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
         parameters.append({"name": OWN_HEADER, "in": "header", "required": True, "schema": own})
     content = (
         {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
-        if route.answer is bytes
+        if route.answer is BinaryIO
         else _json(schema_of[route.answer])
     )
     operation = {

@@ -1,7 +1,7 @@
 """The one table of the API: what answers, who may ask, and the structs that go in and out."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from vdevice.web import registers, rules, strings, system, targets
 from vdevice.web.call import Call
@@ -79,7 +79,7 @@ ROUTES = (
     Route("POST", "/points/{name}/what-if", rules.what_if, "viewer", list[str], Write),
     Route("GET", "/system", system.read, "viewer", System),
     Route("GET", "/config", system.file, "viewer", Text),
-    Route("GET", "/backup", system.backup, "admin", bytes),
+    Route("GET", "/backup", system.backup, "admin", BinaryIO),
     Route("GET", "/session", system.session, "viewer", Session),
     Route("GET", "/tokens", system.tokens, "admin", list[TokenRow]),
     Route("POST", "/tokens", system.new_token, "admin", TokenMade, NewToken),

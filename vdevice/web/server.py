@@ -13,6 +13,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import structlog
@@ -28,6 +29,7 @@ from vdevice.web.call import ApiError, Call, Device, from_json, problems_of
 from vdevice.web.connections import serving, timed, with_body
 from vdevice.web.guesses import ThrottledError
 from vdevice.web.routes import OWN_HEADER, ROUTES, SAFE, Route
+from vdevice.web.sending import send_zip
 from vdevice.web.views import Login, Problem, Session
 
 STATIC = Path(__file__).parent / "static"
@@ -156,8 +158,8 @@ class Page:
                 self._device, self.access, who, request[ASKER].address, request.match_info, request.query, body
             )  # fmt: skip
             result = await route.handler(call)
-            if isinstance(result, bytes):
-                return web.Response(body=result, content_type="application/zip")
+            if route.answer is BinaryIO:
+                return await send_zip(request, result, self._headers)
             return web.Response(body=msgspec.json.encode(result), content_type="application/json")
 
         return answer

@@ -1,8 +1,9 @@
 """Handlers of the device itself: connections, the last hour, log, file, backup, and who has access."""
 
 import contextlib
-import io
+import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
@@ -82,17 +83,25 @@ async def file(call: Call) -> Text:
     return Text(without_secrets(text)[0], tag_of(text))
 
 
-async def backup(call: Call) -> bytes:
-    """Return a zip of config and outbox, without secrets: what `vdevice backup` writes."""
+async def backup(call: Call) -> BinaryIO:
+    """Return a zip of config and outbox, without secrets, in a file without a name: what `vdevice backup` writes."""
     _, text = await call.file()
 
-    def work() -> bytes:
-        kept = io.BytesIO()
-        archive.save(call.device.config, text, kept)
-        return kept.getvalue()
+    def work() -> BinaryIO:
+        with contextlib.ExitStack() as stack:
+            kept = stack.enter_context(tempfile.TemporaryFile(prefix="vdevice-"))
+            archive.save(call.device.config, text, kept)
+            kept.seek(0)
+            stack.pop_all()
+        return kept
 
     log.info("audit", who=call.who.name, address=call.address, what="backup")
-    return await in_thread("the backup", BACKUP_SECONDS, work)
+    try:
+        return await in_thread("the backup", BACKUP_SECONDS, work)
+    except OSError as error:
+        raise VdeviceError(
+            f"the backup cannot be written ({error.strerror}); see the disk of temporary files"
+        ) from None
 
 
 async def session(call: Call) -> Session:
