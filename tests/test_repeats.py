@@ -41,8 +41,24 @@ def test_what_was_kept_back_is_told_in_the_end_and_once() -> None:
     for now in (0.0, 1.0, 2.0):
         told.tell(log_line, "closed", "idle of plc", now, client="plc")
     assert lines == [{"event": "closed", "client": "plc"}]
-    told.tell_due(log_line, "closed before", repeats.QUIET_SECONDS - 1)
+    told.tell_due(log_line, 2 * repeats.QUIET_SECONDS - 1)
     assert len(lines) == 1
     for _ in range(2):
-        told.tell_due(log_line, "closed before", repeats.QUIET_SECONDS)
-    assert lines[1:] == [{"event": "closed before", "reason": "as before: idle of plc", "not_logged": 2}]
+        told.tell_due(log_line, 2 * repeats.QUIET_SECONDS)
+    assert lines[1:] == [{"event": "closed", "reason": "as before: idle of plc", "not_logged": 2}]
+
+
+def test_a_mistake_of_each_second_is_one_whole_line_a_minute_beside_a_sweep() -> None:
+    told, lines = Repeats(), list[dict[str, object]]()
+
+    def log_line(event: str, **line: object) -> None:
+        lines.append({"event": event, **line})
+
+    for half in range(2 * 600):
+        if half % 2:
+            told.tell(log_line, "not text", "plc", half / 2, byte=0)
+        else:
+            told.tell_due(log_line, half / 2)
+    assert len(lines) == 10
+    assert all("byte" in line for line in lines)
+    assert sum(int(str(line.get("not_logged", 0))) + 1 for line in lines) == 541

@@ -44,9 +44,11 @@ class Repeats:
         if kept_back is not None:
             log_line(event, **line, **({"not_logged": kept_back} if kept_back else {}))
 
-    def tell_due(self, log_line: Callable[..., None], event: str, now: float) -> None:
-        """Log what was kept back and not told yet, QUIET_SECONDS after its line, so that no count is left untold."""
+    def tell_due(self, log_line: Callable[..., None], now: float) -> None:
+        """Log what was kept back and is over, so that no count is left untold; what goes on tells it in its next line."""
         for key, (logged_at, kept_back) in list(self._seen.items()):
-            if kept_back and now - logged_at >= QUIET_SECONDS:
+            if kept_back and now - logged_at >= 2 * QUIET_SECONDS:
                 del self._seen[key]
-                log_line(event, reason=f"as before: {key[1]}", not_logged=kept_back)
+                event, about, target = key
+                where = {"target": target} if target else {}
+                log_line(event, **where, reason=f"as before: {about}", not_logged=kept_back)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pymodbus.constants import ExcCodes
 
 from tests.config.test_load import FOLDER
-from tests.support import device, fc16, peer
+from tests.support import device, fc16, peer, until
 from vdevice import repeats
 from vdevice.config.load import parse
 from vdevice.modbus import mistakes
@@ -95,3 +95,33 @@ def test_whatever_was_asked_has_a_reason(request: bytes, code: int) -> None:
     # Addresses are looked at only in requests that are whole.
     whole = request.ljust(12, b"\0")
     assert mistakes.of_request(request if code != 2 else whole, ExcCodes(code), parse(TOML, FOLDER))
+
+
+async def test_what_was_kept_back_is_told_of_each_kind_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "QUIET_SECONDS", 0.5)
+    toml = TOML.replace("[targets.8]", "[targets.9]\nmethod = 'get'\nurl = 'http://127.0.0.1:9/'\n[targets.8]")
+    toml += 'enabled = false\n[modbus.clients.plc]\naddress = "127.0.0.1"\ntargets = [8, 9]\n'
+    asked = {
+        "request refused": read(3, 9000, 1),
+        "not permitted": fc16(7000, "x"),
+        "disabled": fc16(8000, "x"),
+        "not text": fc16(9000, b"\xff\xff"),
+    }
+    with structlog.testing.capture_logs() as lines:
+        async with device(toml, tmp_path) as app, peer(app.address) as plc:
+            for request in [*asked.values()] * 5:
+                await plc.ask(request)
+
+            def told(event: str) -> int:
+                # A line is one itself, unless it tells only of those before it.
+                found = [line for line in lines if line["event"] == event]
+                alone = [
+                    line
+                    for line in found
+                    if not line["reason" if "reason" in line else "write"].startswith("as before")
+                ]
+                return len(alone) + sum(int(line.get("not_logged", 0)) for line in found)
+
+            await until(lambda: {event: told(event) for event in asked} == dict.fromkeys(asked, 5), 20)

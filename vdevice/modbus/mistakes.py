@@ -33,6 +33,8 @@ _READABLE = {
     43: "there is no such object; ask for the basic ones",
 }
 
+_EVENT = "request refused"
+
 log = structlog.get_logger()
 
 
@@ -46,12 +48,15 @@ class Mistakes:
     def tell(self, request: bytes, code: ExcCodes, client: str, reason: Callable[[], str]) -> None:
         """Log a request PDU that got an exception, unless the same client had the same one a moment ago."""
         function = request[0] if request[0] in pdu.FUNCTIONS and code is not ExcCodes.GATEWAY_NO_RESPONSE else 0
-        kept_back = self._repeats.count((f"exception {code:02X}", client, function), self._clock())
+        about = f"exception {code:02X} to {client}" + (f", function {function}" if function else "")
+        kept_back = self._repeats.count((_EVENT, about, 0), self._clock())
         if kept_back is not None:
             more = {"not_logged": kept_back} if kept_back else {}
-            log.warning(
-                "request refused", client=client, exception=f"{code:02X}", **_shown(request), reason=reason(), **more
-            )
+            log.warning(_EVENT, client=client, exception=f"{code:02X}", **_shown(request), reason=reason(), **more)
+
+    def tell_due(self, now: float) -> None:
+        """Log how many lines were kept back of what is over, at `now` of its clock."""
+        self._repeats.tell_due(log.warning, now)
 
 
 def _shown(request: bytes) -> dict[str, int]:

@@ -52,3 +52,7 @@ class Refusals:
             more["try"] = settings
         refused = self._board.targets[target].refused
         log.warning(event, target=target, client=client, reason=reason, refused=refused, **more)
+
+    def tell_due(self, now: float) -> None:
+        """Log how many lines were kept back of what is over, at `now` of its clock."""
+        self._repeats.tell_due(log.warning, now)

@@ -149,7 +149,8 @@ class DeviceServer(ModbusTcpServer):
             connection.expire(now, limits.idle_timeout, limits.frame_timeout)
         for name in [name for name, bucket in self._buckets.items() if now - bucket.used_at > FORGET]:
             del self._buckets[name]
-        self._closed.tell_due(log.warning, "connections closed", now)
+        self._closed.tell_due(log.warning, now)
+        self.unit.tell_due(now)
 
     async def drain(self, seconds: float) -> None:
         """Listen no more, answer what was received, then close all connections, after `seconds` at the latest."""

@@ -99,6 +99,12 @@ class Unit:
         """Keep what a client's connection staged for its next one."""
         self.writes.closed(client)
 
+    def tell_due(self, now: float) -> None:
+        """Log how many lines were kept back of what is over, at `now` of the monotonic clock."""
+        self._repeats.tell_due(log.error, now)
+        self._mistakes.tell_due(now)
+        self.writes.tell_due(now)
+
     @property
     def answer_timeout(self) -> float:
         """Seconds until a request is answered 04, whatever holds it up."""

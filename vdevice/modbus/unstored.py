@@ -94,6 +94,10 @@ class Unstored:
     def _drop(self) -> None:
         self._counts.subtract(event.target for event in self._waiting.popleft().events)
 
+    def tell_due(self, now: float) -> None:
+        """Log how many lines were kept back of what is over, at `now` of the monotonic clock."""
+        self._repeats.tell_due(log.warning, now)
+
     def _tell(self, targets: set[int], reason: str) -> None:
         about = f"target {min(targets)}"
         shown = {"messages": len(self._waiting), "targets": sorted(targets), "reason": reason}

@@ -113,6 +113,12 @@ class Writes:
             raise pending.error
         return pending.stored.result()
 
+    def tell_due(self, now: float) -> None:
+        """Log how many lines were kept back of what is over, at `now` of the monotonic clock."""
+        self._repeats.tell_due(log.warning, now)
+        self._refusals.tell_due(now)
+        self._unstored.tell_due(now)
+
     async def ended(self, pending: Pending) -> None:
         """Wait until a request has ended, at the latest when its time is over."""
         await asyncio.wait([pending.stored], timeout=self._config.modbus.answer_timeout)

@@ -88,7 +88,7 @@ class Connections:
         for connection in list(self._open):
             if reason := connection.overdue(now):
                 self.end(connection, reason)
-        self._closed.tell_due(log.warning, "page connections closed", now)
+        self._closed.tell_due(log.warning, now)
 
     def stop(self) -> None:
         """Look no more."""
