@@ -36,6 +36,13 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "html in json": lambda text: json.dumps(html.escape(text)),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "base64 in a larger whole": lambda text: base64.b64encode(f"u:{text}:x".encode()).decode(),
+    "base64 in lines": lambda text: base64.encodebytes(
+        f"Authorization: Bearer, for a long name, {text}, ok".encode()
+    ).decode(),
+    "base64 in lines, in json": lambda text: json.dumps(base64.encodebytes(f"{'x' * 49}{text}:x".encode()).decode()),
+    "hex": lambda text: text.encode().hex(),
+    "hex, capital": lambda text: text.encode().hex().upper(),
+    "hex in json": lambda text: json.dumps({"key": text.encode().hex()}),
     "base64, for URLs, in a form": lambda text: quote_plus(base64.urlsafe_b64encode(f"{text}:x".encode()).decode()),
 }
 
@@ -64,9 +71,10 @@ secrets = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=12, m
 @example("/" * 12, ["json in json"], random.Random(1))
 def test_no_encoding_of_an_encoding_hides_a_secret(secret: str, encodings: list[str], draw: random.Random) -> None:
     coded = secret
-    # What base64 holds is not decoded: it is looked for as a whole, so first.
-    for one in sorted(encodings, key=lambda one: "base64" not in one)[:2]:
-        if "base64" not in one or coded == secret:
+    # What base64 and hex digits hold is not decoded: it is looked for as a whole, so first.
+    whole = {one for one in ENCODINGS if "base64" in one or one.startswith("hex")}
+    for one in sorted(encodings, key=lambda one: one not in whole)[:2]:
+        if one not in whole or coded == secret:
             coded = ENCODINGS[one](coded)
     padding = "".join(draw.choice("abc ") for _ in range(5))
     assert "***" in masking.mask(target(secret), f"{padding} {coded} {padding}")
@@ -78,7 +86,13 @@ def test_bytes_without_a_secret_stay_as_they_are(content: bytes) -> None:
     assert replaced(content, wanted, b"***") is content
 
 
-@given(st.lists(st.sampled_from([b"%", b"&", b"\\", b"u", b"0", b"4", b"1", b"#", b"x", b";", b"amp", b"d83d", b"A"])))
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"%", b"&", b"\\", b"u", b"0", b"4", b"1", b"#", b"x", b";", b"amp", b"d83d", b"A", b"\n", b"n"]
+        )
+    )
+)
 def test_whatever_looks_like_an_encoding_raises_nothing(parts: list[bytes]) -> None:
     content = b"".join(parts)
     assert b"A" not in replaced(content, [b"A"], b"***")

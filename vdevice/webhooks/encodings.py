@@ -1,4 +1,4 @@
-r"""Finds a secret in bytes however it is written there: percent-encoded, as HTML, JSON, a form, base64, or one in another.
+r"""Finds a secret in bytes however it is written there: percent-encoded, as HTML, JSON, a form, base64, hex, or one in another.
 
 A service repeats what it was sent in the encoding that suits it, in capital or small hex digits, whole or in part. So what is
 looked at is decoded, and the places are those of the bytes as they came.
@@ -13,19 +13,22 @@ LEVELS = 4
 """How deep encodings lie in each other at most: JSON in a form in JSON."""
 
 LEAST_BASE64 = 8
-"""Characters of base64 below which it is like words."""
+"""Characters of base64, or of hex digits, below which it is like words."""
 
 _ENCODED = re.compile(
     rb"%([0-9A-Fa-f]{2})"
     rb"|&#([0-9]{1,7});?|&#[xX]([0-9A-Fa-f]{1,6});?|&([A-Za-z]{2,8});"
     rb"|\\u([dD][89abAB][0-9A-Fa-f]{2})\\u([dD][c-fC-F][0-9A-Fa-f]{2})|\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})"
-    rb"|\\([\"'\\/])"
+    rb"|\\([\"'\\/nr])"
+    # Base64 is written in lines of 64 or 76 digits.
+    rb"|(?<=[A-Za-z0-9+/_-]{16})\r?\n(?=[A-Za-z0-9+/_-])"
 )
-_HINT = re.compile(rb"[%&\\]")
+_HINT = re.compile(rb"[%&\\\n]")
+_LINES = {b"n": b"\n", b"r": b"\r"}
 
 
 def needles(secret: str) -> set[bytes]:
-    """Return what to look for: a secret in UTF-8 and Latin-1, with + for blanks, and what of its base64 is always the same."""
+    """Return what to look for: a secret in UTF-8 and Latin-1, with + for blanks, in hex, and what its base64 always holds."""
     plain = {secret.encode("utf-8", "surrogatepass"), secret.encode("latin-1", "replace")}
     found = plain | {one.replace(b" ", b"+") for one in plain}
     # A secret that looks encoded itself is decoded together with what it is encoded in.
@@ -34,6 +37,8 @@ def needles(secret: str) -> set[bytes]:
             one = _decoded(one, range(len(one) + 1))[0]  # noqa: PLW2901 (one level more)
             found.add(one)
     for one in plain:
+        if len(one.hex()) >= LEAST_BASE64:
+            found |= {one.hex().encode(), one.hex().upper().encode()}
         for before in range(3):
             # Where it begins in a larger whole shifts its digits: those that hold other bits, too, are left out.
             coded = base64.b64encode(bytes(before) + one).rstrip(b"=")
@@ -111,12 +116,14 @@ def _meant(token: re.Match[bytes]) -> bytes | None:
     if percent or byte:
         return bytes.fromhex((percent or byte).decode())
     if plain:
-        return plain
+        return _LINES.get(plain, plain)
     if name:
         character = html5.get(f"{name.decode()};")
         return character.encode() if character else None
     if high:
         return bytes.fromhex((high + low).decode()).decode("utf-16-be").encode()
+    if not (decimal or hexadecimal or unit):
+        return b""
     number = int(decimal) if decimal else int(hexadecimal or unit, 16)
     return chr(number).encode("utf-8", "surrogatepass") if number < 0x110000 else None
 
