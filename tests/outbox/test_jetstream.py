@@ -274,6 +274,8 @@ async def test_letters_are_listed_replayed_and_discarded(nats: NatsServer, devic
                 (dead,) = letters.select([EventState.FAILED], 7)
                 assert (dead["value"], dead["http_status"], dead["answer"]) == ("a", 404, b"no such hook")
                 assert letters.find(dead["id"]) == [dead]
+                assert letters.select([EventState.FAILED], 7, words=dead["value"].upper()) == [dead]
+                assert letters.select([EventState.FAILED], 7, words="in none") == []
                 assert letters.replay([dead, dead]) == 1
                 assert letters.select([EventState.FAILED]) == []
                 waiting = letters.select([EventState.WAITING])

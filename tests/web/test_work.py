@@ -48,13 +48,13 @@ async def test_searches_are_done_one_after_the_other(tmp_path: Path, monkeypatch
     at_once, most = 0, 0
     select = SqliteLetters.select
 
-    def counted(*arguments: object) -> object:
+    def counted(*arguments: object, **named: object) -> object:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
         try:
             threading.Event().wait(0.02)
-            return select(*arguments)  # type: ignore[arg-type]
+            return select(*arguments, **named)  # type: ignore[arg-type]
         finally:
             at_once -= 1
 

@@ -67,8 +67,19 @@ class Outbox(Protocol):
 class Letters(Protocol):
     """The events of an outbox, for a person: list, show, replay and discard them."""
 
-    def select(self, states: Sequence[EventState], target: int | None = None, limit: int = 100) -> list[Row]:
-        """Return the newest events in these states, newest first; a limit of -1 is none."""
+    def select(
+        self,
+        states: Sequence[EventState],
+        target: int | None = None,
+        limit: int = 100,
+        *,
+        words: str = "",
+        among: int = -1,
+    ) -> list[Row]:
+        """Return the newest events in these states, newest first; a limit of -1 is none.
+
+        With `words`, those of the newest `among` whose value or reason holds them, in capitals or not.
+        """
 
     def oldest(self) -> float:
         """Return since when the oldest string waits (UTC seconds), 0 where none does."""

@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,31 @@ class SqliteLetters:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def select(self, states: Sequence[EventState], target: int | None = None, limit: int = 100) -> list[Row]:
-        """Return the newest events in these states, newest first; a limit of -1 is none."""
+    def select(
+        self,
+        states: Sequence[EventState],
+        target: int | None = None,
+        limit: int = 100,
+        *,
+        words: str = "",
+        among: int = -1,
+    ) -> list[Row]:
+        """Return the newest events in these states, newest first; a limit of -1 is none.
+
+        With `words`, those of the newest `among` whose value or reason holds them, in capitals or not.
+        """
         marks = ", ".join("?" * len(states))
-        return self._rows(
-            f"SELECT {_COLUMNS} FROM event WHERE state IN ({marks}) AND (? IS NULL OR target = ?) ORDER BY seq DESC LIMIT ?",
-            (*states, target, target, limit),
-        )
+        fitting = f"state IN ({marks}) AND (? IS NULL OR target = ?)"
+        given: tuple[Any, ...] = (*states, target, target)
+        if words:
+            # What does not hold them is never a row here: a search needs the memory of what it finds.
+            self._connection.create_function("holds", 1, _holder(words))
+            fitting = (
+                f"seq IN (SELECT seq FROM event WHERE {fitting} ORDER BY seq DESC LIMIT ?) "
+                "AND (holds(CAST(value AS BLOB)) OR holds(CAST(error_text AS BLOB)))"
+            )
+            given = (*given, among)
+        return self._rows(f"SELECT {_COLUMNS} FROM event WHERE {fitting} ORDER BY seq DESC LIMIT ?", (*given, limit))
 
     def oldest(self) -> float:
         """Return since when the oldest string waits (UTC seconds), 0 where none does."""
@@ -108,6 +126,12 @@ class SqliteLetters:
         cursor = self._connection.execute(statement, arguments)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _holder(words: str) -> Callable[[bytes | None], bool]:
+    """Return what tells whether a text in UTF-8 holds some words: SQLite knows capitals only of ASCII."""
+    wanted = words.lower()
+    return lambda raw: wanted in (raw or b"").decode("utf-8", "replace").lower()
 
 
 @contextlib.contextmanager

@@ -63,17 +63,11 @@ async def select(call: Call) -> list[EventRow]:
     limit, words = call.number("limit", 200, 1, MOST), call.query.get("text", "")
 
     def work(letters: Letters) -> list[EventRow]:
-        rows = letters.select(states, target, SEARCHED if words else limit)
-        return [_view(row) for row in _holding(rows, words)[:limit]]
+        return [_view(row) for row in letters.select(states, target, limit, words=words, among=SEARCHED)]
 
-    # One after the other: each holds all that it looks through.
+    # One after the other: each holds all that it finds.
     async with call.device.searching:
         return await call.letters(work)
-
-
-def _holding(rows: list[Row], words: str) -> list[Row]:
-    words = words.lower()
-    return [row for row in rows if words in row["value"].lower() or words in row["error_text"].lower()]
 
 
 async def read(call: Call) -> Event:
@@ -153,7 +147,7 @@ async def _end(call: Call, what: str, states: list[EventState], end: Callable[[L
             rows = [row for one in ids for row in letters.find(one) if row["id"] == one]
         else:
             # Everything is all dead letters; what waits is discarded by its id only.
-            rows = _holding(letters.select([EventState.FAILED], choice.target, -1), choice.text)
+            rows = letters.select([EventState.FAILED], choice.target, -1, words=choice.text)
         # The oldest first: what was written first goes out first again.
         fitting = sorted((row for row in rows if row["state"] in states), key=lambda row: row["seq"])
         return end(letters, fitting, choice.reason)

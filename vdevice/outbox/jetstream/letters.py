@@ -212,9 +212,25 @@ class NatsLetters:
         self._looking = looking
         self._run = runner.run
 
-    def select(self, states: Sequence[EventState], target: int | None = None, limit: int = 100) -> list[Row]:
-        """Return the newest events in these states, newest first; a limit of -1 is none."""
-        return self._run(self._looking.select(states, target, limit))
+    def select(
+        self,
+        states: Sequence[EventState],
+        target: int | None = None,
+        limit: int = 100,
+        *,
+        words: str = "",
+        among: int = -1,
+    ) -> list[Row]:
+        """Return the newest events in these states, newest first; a limit of -1 is none.
+
+        With `words`, those of the newest `among` whose value or reason holds them, in capitals or not.
+        """
+        if not words:
+            return self._run(self._looking.select(states, target, limit))
+        wanted = words.lower()
+        rows = self._run(self._looking.select(states, target, among))
+        held = [row for row in rows if wanted in row["value"].lower() or wanted in row["error_text"].lower()]
+        return held if limit < 0 else held[:limit]
 
     def oldest(self) -> float:
         """Return since when the oldest string waits (UTC seconds), 0 where none does."""
