@@ -197,3 +197,13 @@ async def test_what_was_discarded_is_sent_no_more(recorder: Recorder, tmp_path: 
             await recorder.wait(number + 1)
         await until(lambda: app.board.waiting == 0)
     assert recorder.bodies() == [f"a{number}".encode() for number in range(8)]
+
+
+async def test_the_size_of_the_outbox_is_that_of_its_own_files(tmp_path: Path) -> None:
+    async with device(WEB + TARGET, tmp_path) as app, aiohttp.ClientSession() as session:
+        file = app.config.outbox_file
+        for name in (".found-20260101T000000", ".before-restore-20260101T000000-wal", ".backup", "-other", ".lock"):
+            file.with_name(file.name + name).write_bytes(bytes(10_000_000))
+        async with session.get(f"http://{app.page_address}/api/v1/system") as response:
+            size = (await response.json())["outbox_bytes"]
+        assert file.stat().st_size <= size < 10_000_000

@@ -12,7 +12,7 @@ from vdevice.config import Config
 from vdevice.config.edit import tag_of
 from vdevice.config.redact import without_secrets
 from vdevice.errors import VdeviceError
-from vdevice.outbox import archive
+from vdevice.outbox import archive, files
 from vdevice.threads import in_thread
 from vdevice.web.call import FILE_SECONDS, ApiError, Call
 from vdevice.web.views import (
@@ -63,11 +63,11 @@ def _limits(config: Config) -> dict[str, str]:
 
 
 def _outbox_bytes(config: Config) -> int:
-    """Return the size of the outbox's files; 0 for one in NATS."""
+    """Return the size of the outbox's files, without those that were set aside; 0 for one in NATS."""
     file = config.outbox_file
     if config.outbox.is_nats:
         return 0
-    return sum(_size(part) for part in file.parent.glob(f"{file.name}*") if part.suffix != ".lock")
+    return sum(_size(files.part(file, end)) for end in files.ENDS)
 
 
 def _size(file: Path) -> int:
