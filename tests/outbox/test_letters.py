@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vdevice.model import EventState
 from vdevice.outbox import database
-from vdevice.outbox.letters import SqliteLetters
+from vdevice.outbox.letters import MOST_FOUND, SqliteLetters
 
 ROW = (
     "INSERT INTO event (id, target, accepted_at, since, value, source_connection, source_parameter, source_value) "
@@ -26,7 +26,7 @@ def test_messages_are_found_by_the_beginning_of_their_ids(tmp_path: Path, ids: l
         connection.executemany(ROW, [(one,) for one in ids])
         found = [row["id"] for row in SqliteLetters(connection).find(wanted)]
         connection.execute("ROLLBACK")
-    assert found == [one for one in ids if one.startswith(wanted)]
+    assert found == sorted(one for one in ids if one.startswith(wanted))
 
 
 TEXTS = st.text("aAßÄäKk\0%_", max_size=3)
@@ -79,6 +79,13 @@ def test_a_search_needs_the_memory_of_what_it_finds(tmp_path: Path) -> None:
             tracemalloc.stop()
     assert len(found) == 11
     assert most < 2**20
+
+
+def test_few_letters_of_an_id_find_no_more_than_a_hundred_and_first_the_one_that_is_it(tmp_path: Path) -> None:
+    with contextlib.closing(database.connect(tmp_path / "o.db")) as connection:
+        connection.executemany(ROW, [(f"a{number:04}",) for number in range(300)] + [("a",)])
+        found = [row["id"] for row in SqliteLetters(connection).find("a")]
+    assert (len(found), found[0]) == (MOST_FOUND, "a")
 
 
 def test_a_message_is_found_without_reading_all_others(tmp_path: Path) -> None:

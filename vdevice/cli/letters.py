@@ -27,7 +27,7 @@ from vdevice.errors import VdeviceError
 from vdevice.model import EventState
 from vdevice.outbox import files, locks
 from vdevice.outbox.api import Letters, open_letters
-from vdevice.outbox.letters import Row, reads_better_with
+from vdevice.outbox.letters import MOST_FOUND, Row, reads_better_with
 from vdevice.outbox.move import move, open_movable
 from vdevice.terminal import Screen, visible
 
@@ -239,7 +239,9 @@ def _said(done: str, moved: int, rows: Sequence[Row]) -> int:
 def _one(letters: Letters, event: str) -> Row:
     rows = letters.find(event)
     if len(rows) != 1:
-        what = "there is no event" if not rows else f"there are {len(rows)} events"
+        what = (
+            "there is no event" if not rows else f"there are {len(rows)}{' or more' * (len(rows) >= MOST_FOUND)} events"
+        )
         raise VdeviceError(f"{what} whose id starts with {event!r}; `vdevice outbox list` shows the ids")
     return rows[0]
 

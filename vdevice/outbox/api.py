@@ -85,7 +85,7 @@ class Letters(Protocol):
         """Return since when the oldest string waits (UTC seconds), 0 where none does."""
 
     def find(self, event_id: str) -> list[Row]:
-        """Return the events whose id starts with `event_id`."""
+        """Return the first 100 events whose id starts with `event_id`, by id: the one that is it comes first."""
 
     def replay(self, rows: Sequence[Row]) -> int:
         """Queue dead letters again, behind all that waits, with the same ids; return how many were dead letters."""

@@ -18,6 +18,9 @@ from vdevice.registers import readings, text
 ROWS_AT_ONCE, PAUSE_SECONDS = 1000, 0.02
 """A running device does not wait for all of 100,000 dead letters, or its PLCs would get exceptions meanwhile."""
 
+MOST_FOUND = 100
+"""Messages that the beginning of an id finds at most: whoever looks for one is told to name more of it."""
+
 Row = dict[str, Any]
 """One event with all that is known of it; `seq` finds it again."""
 
@@ -69,10 +72,12 @@ class SqliteLetters:
         )
 
     def find(self, event_id: str) -> list[Row]:
-        """Return the events whose id starts with `event_id`."""
+        """Return the first `MOST_FOUND` events whose id starts with `event_id`, by id: the one that is it comes first."""
         # A range of the index: between it, and it with the greatest character behind, which stands in no id.
         between = (event_id, event_id + chr(sys.maxunicode))
-        return self._rows(f"SELECT {_COLUMNS} FROM event WHERE id >= ? AND id < ? ORDER BY seq", between)
+        return self._rows(
+            f"SELECT {_COLUMNS} FROM event WHERE id >= ? AND id < ? ORDER BY id, seq LIMIT {MOST_FOUND}", between
+        )
 
     def replay(self, rows: Sequence[Row]) -> int:
         """Queue dead letters again, behind all that waits, with the same ids; return how many were dead letters."""

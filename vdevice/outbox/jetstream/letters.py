@@ -17,7 +17,7 @@ from vdevice.outbox.jetstream.names import Names
 from vdevice.outbox.jetstream.protocol import Kept, Message
 from vdevice.outbox.jetstream.reserve import Reserve
 from vdevice.outbox.jetstream.results import Results
-from vdevice.outbox.letters import EVENT, Row
+from vdevice.outbox.letters import EVENT, MOST_FOUND, Row
 
 CONNECT = 5.0
 """Seconds that NATS may take to be there."""
@@ -238,9 +238,10 @@ class NatsLetters:
         return min((float(row["since"]) for row in rows), default=0.0)
 
     def find(self, event_id: str) -> list[Row]:
-        """Return the events whose id starts with `event_id`."""
+        """Return the first `MOST_FOUND` events whose id starts with `event_id`, by id: the one that is it comes first."""
         rows = self._run(self._looking.select(list(EventState), None, -1))
-        return [row for row in rows if row["id"].startswith(event_id)]
+        found = [row for row in rows if row["id"].startswith(event_id)]
+        return sorted(found, key=lambda row: (row["id"], row["seq"]))[:MOST_FOUND]
 
     def replay(self, rows: Sequence[Row]) -> int:
         """Queue dead letters again, behind all that waits, with the same ids; return how many were dead letters."""
