@@ -26,9 +26,11 @@ def read(path: Path, most: int = MOST_BYTES, flags: int = 0) -> bytes:
 
 def content_of(handle: int, most: int = MOST_BYTES) -> bytes:
     """Return the content of the regular file that was opened with FLAGS, and close it. Raises OSError as `read` does."""
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        # Before fdopen, which raises for a folder, and leaves it open.
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file")
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most} bytes")

@@ -95,3 +95,10 @@ def test_a_folder_that_is_swapped_all_the_time_never_leads_out(root: Path) -> No
         stop.set()
         thread.join()
     assert read <= {INSIDE}
+
+
+def test_a_folder_is_no_file_and_no_hard_link(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("folder", "."):
+        with pytest.raises(FileRefusedError, match="it is not a regular file"):
+            files.read(tmp_path, name, 100)

@@ -8,6 +8,7 @@ may be anybody's.
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -44,7 +45,8 @@ def read(root: Path, name: str, max_bytes: int) -> bytes:
         if not place.is_relative_to(inside):
             raise FileRefusedError(f"file {name[:80]!r} leads out of files.root")
         handle = _open(inside, place.relative_to(inside))
-        if os.fstat(handle).st_nlink > 1:
+        status = os.fstat(handle)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
             os.close(handle)
             raise FileRefusedError(
                 f"file {name[:80]!r} is a hard link, whose other name may be anywhere; put a copy there"
