@@ -222,7 +222,7 @@ async def test_a_long_replay_beside_a_device_lets_it_store_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vdevice.outbox.letters.ROWS_AT_ONCE", 10)
-    async with opened(tmp_path) as outbox:
+    async with opened(tmp_path, 100_000) as outbox:
         stored = await outbox.put([event_of(str(number)) for number in range(100)])
         await asyncio.gather(*(outbox.finish(item, FAILED, time.time()) for item in stored))
         with contextlib.closing(database.connect(tmp_path / "o.db")) as other:
@@ -234,7 +234,7 @@ async def test_a_long_replay_beside_a_device_lets_it_store_meanwhile(
             assert await replaying == 100
         await outbox.probe()
         assert outbox._board.targets[7].failed == 0
-        values = [item.event.value for item in (await outbox.fetch(7, 0, 1000, time.time()))[0]]
+        values = [item.event.value for item in (await outbox.fetch(7, 0, 100_000, time.time()))[0]]
     assert values.index("new") < values.index("99"), "it did not wait for all of them"
     assert [value for value in values if value != "new"] == [str(number) for number in range(100)]
 
