@@ -60,7 +60,7 @@ async def test_a_refused_requestis_one_line_that_says_what_to_do(
             for _ in range(3):
                 assert await plc.ask(request, unit) == bytes((request[0] | 0x80, int(code, 16)))
     (line,) = [line for line in lines if line["event"] == "request refused"]
-    assert (line["log_level"], line["client"], line["exception"]) == ("warning", "127.0.0.1", code)
+    assert (line["log_level"], line["client"], line["code"]) == ("warning", "127.0.0.1", code)
     assert line["function"] == request[0]
     assert line.items() >= shown.items()
     assert words in line["reason"]
@@ -87,7 +87,7 @@ def test_a_driver_that_scans_is_a_few_lines_a_minute() -> None:
             told.tell(bytes((address & 0xFF, 0)), ExcCodes.GATEWAY_NO_RESPONSE, "scada", lambda: "")
         now[0] = repeats.QUIET_SECONDS
         told.tell(read(3, 5, 1), ExcCodes.ILLEGAL_ADDRESS, "scada", lambda: "")
-    assert [(line["exception"], line.get("not_logged")) for line in lines] == [("02", None), ("0B", None), ("02", 999)]
+    assert [(line["code"], line.get("not_logged")) for line in lines] == [("02", None), ("0B", None), ("02", 999)]
 
 
 @given(st.binary(min_size=1, max_size=300), st.sampled_from([1, 2, 3]))
@@ -125,3 +125,12 @@ async def test_what_was_kept_back_is_told_of_each_kind_when_it_is_over(
                 return len(alone) + sum(int(line.get("not_logged", 0)) for line in found)
 
             await until(lambda: {event: told(event) for event in asked} == dict.fromkeys(asked, 5), 20)
+
+
+async def test_the_printed_line_is_one_line_with_the_code(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async with device(TOML, tmp_path) as app, peer(app.address) as plc:
+        await plc.ask(read(3, 7000, 1))
+    printed = capfd.readouterr().out.splitlines()
+    (place,) = [place for place, line in enumerate(printed) if "request refused" in line]
+    assert "code=02" in printed[place]
+    assert printed[place + 1 : place + 2] != ["02"]

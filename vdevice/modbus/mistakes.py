@@ -52,7 +52,7 @@ class Mistakes:
         kept_back = self._repeats.count((_EVENT, about, 0), self._clock())
         if kept_back is not None:
             more = {"not_logged": kept_back} if kept_back else {}
-            log.warning(_EVENT, client=client, exception=f"{code:02X}", **_shown(request), reason=reason(), **more)
+            log.warning(_EVENT, client=client, code=f"{code:02X}", **_shown(request), reason=reason(), **more)
 
     def tell_due(self, now: float) -> None:
         """Log how many lines were kept back of what is over, at `now` of its clock."""
