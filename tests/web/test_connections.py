@@ -120,6 +120,19 @@ async def test_a_full_house_gives_the_place_of_who_waits_longest_to_who_asks(
         await live[0].readuntil(b"state")
 
 
+async def test_half_bodies_take_no_place_from_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST_OF_ONE_ADDRESS", 3)
+    head = b"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 90\r\n"
+    async with device(WEB, tmp_path) as app, contextlib.AsyncExitStack() as stack:
+        for _ in range(3):
+            reader, _writer = await stack.enter_async_context(connected(app, head + b"Expect: 100-continue\r\n\r\n{"))
+            # It is served now, but for its body.
+            assert (await reader.readline()).startswith(b"HTTP/1.1 100")
+        for _ in range(5):
+            reader, _writer = await stack.enter_async_context(connected(app, HEAD + b"Connection: close\r\n\r\n"))
+            assert (await end_of(reader)).startswith(b"HTTP/1.1 200")
+
+
 async def test_where_all_are_served_nobody_else_gets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MOST_OF_ONE_ADDRESS", 2)
     async with device(WEB, tmp_path) as app, contextlib.AsyncExitStack() as stack:

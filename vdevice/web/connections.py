@@ -62,7 +62,7 @@ class Connections:
         of_address = [one for one in self._open if one.address == connection.address]
         crowd = of_address if len(of_address) >= MOST_OF_ONE_ADDRESS else list(self._open)
         if len(self._open) >= self._most or crowd is of_address:
-            waiting = [one for one in crowd if not one.serving]
+            waiting = [one for one in crowd if not one.serving or one.in_body]
             words = f"more than {len(crowd)} connections"
             if not waiting:
                 self._tell(connection, words)
@@ -104,6 +104,7 @@ class Limited(asyncio.Protocol):
     """One connection: all that comes is handed on to aiohttp, and timed.
 
     `since` is when it began to wait for what it waits for now: a request head, the next request, or the end of a response.
+    While it is `in_body`, its request is served, but not whole: its place may go to who asks at once.
     """
 
     def __init__(self, connections: Connections, inner: asyncio.Protocol) -> None:
@@ -113,6 +114,7 @@ class Limited(asyncio.Protocol):
         self._head_begun = True
         self._unread = Unread()
         self.serving = False
+        self.in_body = False
         self.since = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -210,11 +212,18 @@ async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def with_body(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read a request's body, within its time, before the handler looks at it. Raises web.HTTPException."""
     if request.can_read_body:
+        protocol = request.transport.get_protocol() if request.transport else None
+        limited = protocol if isinstance(protocol, Limited) else None
         try:
+            if limited:
+                limited.in_body = True
             async with asyncio.timeout(BODY_SECONDS):
                 await request.read()
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
         except ConnectionError:
             raise web.HTTPBadRequest from None
+        finally:
+            if limited:
+                limited.in_body = False
     return await handler(request)
