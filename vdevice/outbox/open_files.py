@@ -12,6 +12,7 @@ from pathlib import Path
 from vdevice.errors import VdeviceError
 from vdevice.outbox import files
 from vdevice.outbox.files import ENDS, part
+from vdevice.outbox.places import Found, Place
 
 _INDEX = struct.Struct("=14xHII")
 """The head of the `-shm`: bytes of a page, frames in the log, pages of the database (sqlite.org/walformat.html, 2.1)."""
@@ -32,9 +33,11 @@ class OpenFiles:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._handles = {end: os.open(part(file, end), os.O_RDONLY | os.O_CLOEXEC) for end in ENDS}
-        # Asked for at each commit, so that nothing is made anew. An open file keeps its number.
-        self._places = [(end, os.fspath(part(file, end)), os.fstat(handle)) for end, handle in self._handles.items()]
-        self._sizes = {end: status.st_size for end, _, status in self._places}
+        # An open file keeps its number.
+        self._places = [
+            (end, Place(part(file, end)), Found.of(os.fstat(handle))) for end, handle in self._handles.items()
+        ]
+        self._sizes = {end: opened.size for end, _, opened in self._places}
         self.is_cut = False
         """Whether the file that `away` found last is at its path, but not whole."""
         self._folder_device = file.parent.stat().st_dev
@@ -53,17 +56,17 @@ class OpenFiles:
     def away(self) -> str:
         """Return the name of a file that is not where it was opened, or was cut off there; empty where all are whole."""
         self.is_cut = False
-        for end, path, opened in self._places:
+        for end, place, opened in self._places:
             try:
-                status = os.stat(path)  # noqa: PTH116 (three at each commit; a Path costs more than the call)
+                device, inode, size = place.look()
             except OSError:
                 return part(self._file, end).name
-            if status.st_ino != opened.st_ino or status.st_dev != opened.st_dev:
+            if inode != opened.inode or device != opened.device:
                 return part(self._file, end).name
-            if status.st_size < self._sizes[end] and self._lacks(end):
+            if size < self._sizes[end] and self._lacks(end):
                 self.is_cut = True
                 return part(self._file, end).name
-            self._sizes[end] = status.st_size
+            self._sizes[end] = size
         return ""
 
     def _lacks(self, end: str) -> bool:
