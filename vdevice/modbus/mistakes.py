@@ -16,9 +16,6 @@ from vdevice.model import POINTS
 from vdevice.registers import layout
 from vdevice.repeats import Repeats
 
-_QUANTITIES = {1: 2000, 2: 2000, 3: 125, 4: 125, 15: 1968, 16: 123, 23: 121}
-"""The most of a request, by function; for 23 what it writes."""
-
 _FROM_ZERO = "addresses count from 0, so that 40001 is 0"
 _COILS = f"points are the coils 0 to {POINTS - 1}; there are no others"
 _READABLE = {
@@ -83,7 +80,7 @@ def of_request(request: bytes, code: ExcCodes, config: Config) -> str:
         return _wrong_address(request, shown, config)
     if code is ExcCodes.ILLEGAL_FUNCTION:
         return "the device has no such function; use 1 to 6, 15, 16, 17, 22, 23 or 43/14"
-    limits = {"quantity": _QUANTITIES.get(function, 0), "read_quantity": 125}
+    limits = {"quantity": pdu.QUANTITIES.get(function, 0), "read_quantity": pdu.READ_WRITE_READS}
     for name, most in limits.items():
         if name in shown and not 1 <= shown[name] <= most:
             return f"{name} {shown[name]}: function {function} takes 1 to {most} at once"

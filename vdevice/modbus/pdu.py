@@ -102,11 +102,17 @@ class ServerId(NamedTuple):
 
 Request = Read | WriteBits | WriteRegisters | MaskWrite | ReadWrite | Identify | ServerId
 
+QUANTITIES = {1: 2000, 2: 2000, 3: 125, 4: 125, 15: 1968, 16: 123, 23: 121}
+"""The most bits or registers of a request, by function; for 23 those that it writes."""
+
+READ_WRITE_READS = 125
+"""The most registers that function 23 reads."""
+
 _READS = {
-    1: (Space.COILS, 2000),
-    2: (Space.DISCRETE_INPUTS, 2000),
-    3: (Space.HOLDING_REGISTERS, 125),
-    4: (Space.INPUT_REGISTERS, 125),
+    1: (Space.COILS, QUANTITIES[1]),
+    2: (Space.DISCRETE_INPUTS, QUANTITIES[2]),
+    3: (Space.HOLDING_REGISTERS, QUANTITIES[3]),
+    4: (Space.INPUT_REGISTERS, QUANTITIES[4]),
 }
 _HH = struct.Struct(">HH")
 _HHH = struct.Struct(">HHH")
@@ -183,7 +189,7 @@ def _write_single(pdu: bytes) -> WriteBits | WriteRegisters:
 def _write_bits(pdu: bytes) -> WriteBits:
     _require(len(pdu) >= 6)
     address, count = _HH.unpack_from(pdu, 1)
-    _require(1 <= count <= 1968 and pdu[5] == (count + 7) // 8 and len(pdu) == 6 + pdu[5])
+    _require(1 <= count <= QUANTITIES[15] and pdu[5] == (count + 7) // 8 and len(pdu) == 6 + pdu[5])
     bits = [bool(pdu[6 + index // 8] >> index % 8 & 1) for index in range(count)]
     return WriteBits(15, address, bits, pdu[:5])
 
@@ -191,14 +197,15 @@ def _write_bits(pdu: bytes) -> WriteBits:
 def _write_registers(pdu: bytes) -> WriteRegisters:
     _require(len(pdu) >= 6)
     address, count = _HH.unpack_from(pdu, 1)
-    _require(1 <= count <= 123 and pdu[5] == 2 * count and len(pdu) == 6 + pdu[5])
+    _require(1 <= count <= QUANTITIES[16] and pdu[5] == 2 * count and len(pdu) == 6 + pdu[5])
     return WriteRegisters(16, address, pdu[6:], pdu[:5])
 
 
 def _read_write(pdu: bytes) -> ReadWrite:
     _require(len(pdu) >= 10)
     read_address, read_count, address, count, size = _HHHHB.unpack_from(pdu, 1)
-    _require(1 <= read_count <= 125 and 1 <= count <= 121 and size == 2 * count and len(pdu) == 10 + size)
+    _require(1 <= read_count <= READ_WRITE_READS and 1 <= count <= QUANTITIES[23])
+    _require(size == 2 * count and len(pdu) == 10 + size)
     read = Read(23, Space.HOLDING_REGISTERS, read_address, read_count)
     return ReadWrite(23, read, WriteRegisters(23, address, pdu[10:], b""))
 
